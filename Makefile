@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+#
+#   make            builds build/dbufd and build/dbufctl
+#   make run        records ten seconds of random data, shows its reports, verifies every byte
+#   make check      builds and runs every test; T=name runs one, SAN=thread|address with a sanitizer
+#   make install    DESTDIR= PREFIX=/usr; keeps an edited dbufd.conf
+#   make deps       gets the packages (Debian, asks for nothing)
+#
+# CC=clang works too. V=1 shows the commands.
+
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+SYSTEMD_PREFIX ?= /usr/lib
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+SAN ?=
+T ?=
+VERSION := 0.1.0
+
+PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev
+PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace systemd e2fsprogs util-linux procps
+
+comma := ,
+B := build$(if $(SAN),/$(SAN))
+CFLAGS ?= -O2 -g
+override CFLAGS += -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wconversion \
+	-Wstrict-prototypes -Wmissing-prototypes -Werror -fno-strict-aliasing -pthread \
+	-DDBUFD_VERSION='"$(VERSION)"' $(if $(SAN),-fsanitize=$(SAN_LIST) -fno-omit-frame-pointer)
+SAN_LIST := $(if $(filter address,$(SAN)),address$(comma)undefined,$(SAN))
+override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN_LIST))
+# A sanitizer brings an allocator of its own.
+LIBS_DAEMON := -lconfig -lsystemd $(if $(SAN),,-ljemalloc)
+LIBS_TEST := -lcmocka $(LIBS_DAEMON)
+
+MAINS := src/daemon/main.c src/ctl/main.c
+PARTS := $(filter-out $(MAINS),$(wildcard src/*/*.c))
+CTL_PARTS := $(wildcard src/ctl/*.c) $(wildcard src/disk/*.c) src/source/random.c
+UNITS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c tests/stress/*.c))
+obj = $(patsubst %.c,$(B)/%.o,$(1))
+say = $(if $(V),,@echo '  $(1)' $(2);)
+
+.DEFAULT_GOAL := all
+all: $(B)/dbufd $(B)/dbufctl
+
+$(B)/dbufd: $(call obj,src/daemon/main.c) $(B)/libdbufd.a
+	$(call say,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_DAEMON)
+
+$(B)/dbufctl: $(call obj,$(sort $(CTL_PARTS)))
+	$(call say,LD,$@)$(CC) $(LDFLAGS) -o $@ $^
+
+$(B)/libdbufd.a: $(call obj,$(PARTS))
+	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^
+
+$(B)/tests/%: $(B)/tests/%.o $(B)/libdbufd.a
+	$(call say,LD,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_TEST)
+
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+deps:
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK)
+
+# What `make run` and `make check` need is fetched by themselves; both then go on in a new make.
+run:
+	@tests/deps $(PACKAGES_BUILD)
+	@$(MAKE) --no-print-directory all
+	@tests/demo $(B)
+
+check:
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK)
+	@$(MAKE) --no-print-directory all units
+	@tests/run $(B) $(T)
+
+units: $(UNITS)
+
+install: all
+	install -D -m 755 $(B)/dbufd $(DESTDIR)$(PREFIX)/sbin/dbufd
+	install -D -m 755 $(B)/dbufctl $(DESTDIR)$(PREFIX)/bin/dbufctl
+	test -e $(DESTDIR)$(SYSCONFDIR)/dbufd.conf || \
+		install -D -m 644 etc/dbufd.conf $(DESTDIR)$(SYSCONFDIR)/dbufd.conf
+	install -d $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system
+	sed 's|/usr/sbin/|$(PREFIX)/sbin/|' systemd/dbufd.service \
+		> $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system/dbufd.service
+	install -D -m 644 systemd/dbufd.sysusers $(DESTDIR)$(SYSTEMD_PREFIX)/sysusers.d/dbufd.conf
+	for page in man/*.[1-8]; do \
+		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit; \
+	done
+
+clean:
+	rm -rf build
+
+.PHONY: all deps run check units install clean
+.SECONDARY:
+.DELETE_ON_ERROR:

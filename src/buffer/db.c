@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The double buffer's protocol.
+ *
+ * THE WORDS IN MEMORY
+ *
+ *   claim      {epoch:32 | next:32}, the single source of truth. Its epoch says which half is open
+ *              (epoch & 1) and that all before are sealed; next is the next extent to be taken.
+ * Held writers and the reader sleep on its epoch, so there is no second word to keep in step.
+ *   stored     how many epochs have been stored: the half before the open one is free if and only
+ * if stored == the open epoch. busy       one per writer, on its own line: NONE, CLAIMING, or IN_A
+ * / IN_B while it is inside a block of half A or B. published  one per extent, in its header:
+ * {used:32 | block_count:32}; what a block must be in to exist. A writer that dies takes only the
+ * block with it that it had not published.
+ *
+ * A WRITER
+ *
+ *   enter      busy = IN(own epoch); if claim's epoch is still its own, and the extent has room:
+ * go. claim      busy = CLAIMING; fetch_add(claim, 1). The value that it *returns* decides epoch
+ * and index. An extent taken this way takes one block, whether its half is sealed meanwhile or not:
+ * otherwise two writers could swap the halves under each other for ever. publish    published +=
+ * block, then busy = NONE. full       next has passed the last extent, which is how the wish for
+ * room is recorded. If the other half is free: swap, without waiting for the reader to be
+ * scheduled. If it is not: sleep on claim's epoch.
+ *
+ * THE READER
+ *
+ *   seal       happens by the swap itself: one compare-exchange of claim from {e, any} to {e+1, 0},
+ * by a writer that found e full or by the reader when flush_ns is over. It ends by waking everyone
+ * who sleeps on the epoch, always. drain      it has seen epoch e+1; it waits until no writer is
+ * CLAIMING or IN(e). From then on every extent of half e is final: whoever enters later sees e+1
+ * and turns away. free       stored = e+1; if the open half is full by now, nobody else will swap:
+ * the reader does.
+ *
+ * WHY IT IS ENOUGH (the pairs; every ordered access below carries the label of its line here)
+ *
+ *   P1 publish:      published (release)         | an observer of the region (acquire): a block
+ * that |   counts is complete. This is the crash's pair. P2 header:       epoch (release) after |
+ * an observer: an extent of this epoch never shows an published = 0               |   older epoch's
+ * count. B1 leave:        busy = NONE (release)       | drain (acquire): the reader sees all of the
+ * block. B2 enter:        busy = IN, then load claim  | drain: claim's new epoch, then load busy.
+ * One of the |   two sees the other (Dekker), so no writer is in a |   sealed half unseen. The
+ * writer's side is plain |   stores; the reader pays for both by membarrier(2), |   once a half.
+ * Where the kernel has none, the writer |   exchanges (seq_cst) instead of storing. B3 last wake:
+ * busy = NONE, then load      | drain: draining = 1, then futex_wait(busy). The same draining |
+ * Dekker with the same membarrier: no lost wake-up. C1 claim:        fetch_add (acquire part)    |
+ * swap (release part): a writer in the new epoch sees |   that the half is free, and that its old
+ * content |   was read. F1 free:         stored (release part)       | swap loads stored (acquire
+ * part): the reader's reads |   come before the overwriting. F2 hold:         claim past the end,
+ * then    | free: stored, then load claim. Both seq_cst: either load stored                 |   the
+ * writer finds the half free, or the reader |   finds the wish. Nobody sleeps for ever. S1 close:
+ * closed, then load stored    | reader: stored, then load closed. The same again.
+ *
+ *   futex_wait compares in the kernel: a sleeper can miss no swap between its look and its sleep.
+ *
+ * WHAT IT COSTS: storing a half waits for the one block that each writer has in flight. A writer
+ * that is preempted inside a block delays that half; the others fill the other one meanwhile, and
+ * are then held, asleep, which gives the core to the straggler.
+ *
+ * Epochs wrap and are only compared for equality. While an epoch e is open, stored is e or e-1.
+ */
+#include "db.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The steps at which a test can stop a thread: it defines this and includes this file. `writer` is
+ * NULL for the reader. Nothing in the product. */
+#ifndef DB_STEP
+#define DB_STEP(step, writer) ((void)0)
+#endif
+
+enum { LINE_BYTES = 64, CONTROL_BYTES = 4096 };
+
+/* The legend of the members: [I]mmutable after db_open, [W]riter's own, [R]eader's own, [S]hared.
+ */
+
+/* The first page of the region. */
+struct control {
+    _Alignas(LINE_BYTES) _Atomic uint64_t claim;  /* [S] */
+    _Atomic uint32_t draining;                    /* [S] the reader sleeps on a writer's busy word;
+                                                     here, as every writer has this line anyway */
+    _Alignas(LINE_BYTES) _Atomic uint32_t stored; /* [S] written by the reader */
+    _Atomic uint32_t closed;                      /* [S] */
+    _Atomic uint32_t held;                        /* [S] writers that sleep */
+};
+static_assert(sizeof(struct control) <= CONTROL_BYTES, "the control page is one page");
+
+/* An extent's header while it is in the buffer: the same 64 bytes as struct extent_header. */
+struct live_header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t writer; /* [W] */
+    uint32_t flags;
+    _Atomic uint32_t epoch; /* [S] which half the rest belongs to */
+    uint64_t seq;
+    uint64_t first_block;       /* [W] */
+    _Atomic uint64_t published; /* [S] {used:32 | block_count:32} */
+    uint64_t time_ns;           /* [W] */
+    uint32_t dropped;           /* [W] */
+    uint32_t place;
+    uint32_t data_crc;
+    uint32_t header_crc;
+};
+static_assert(sizeof(struct live_header) == sizeof(struct extent_header), "one header, two views");
+static_assert(offsetof(struct live_header, epoch) == offsetof(struct extent_header, epoch),
+              "epoch");
+static_assert(offsetof(struct live_header, published) ==
+                  offsetof(struct extent_header, block_count),
+              "published covers block_count and used");
+static_assert(offsetof(struct live_header, dropped) == offsetof(struct extent_header, dropped),
+              "dropped");
+
+enum busy { BUSY_NONE, BUSY_CLAIMING, BUSY_IN_A, BUSY_IN_B };
+
+struct db_writer {
+    _Alignas(LINE_BYTES) _Atomic uint32_t busy; /* [S] enum busy */
+    uint32_t epoch;                             /* [W] of its extent */
+    struct live_header *extent;                 /* [W] NULL before the first */
+    uint32_t used;                              /* [W] bytes behind the header */
+    uint32_t room;           /* [W] bytes that fit behind it; 0 without an extent */
+    uint32_t count;          /* [W] blocks in it */
+    uint16_t index;          /* [I] */
+    bool fenced;             /* [I] no membarrier: see B2 */
+    struct control *control; /* [I] */
+    struct db *db;           /* [I] */
+    _Atomic uint64_t blocks; /* [S] written by it: see struct db_account */
+    _Alignas(LINE_BYTES) _Atomic uint64_t bytes;
+    uint64_t first_block; /* [I] sequence of its first block in this run */
+    _Atomic uint64_t held_ns;
+    _Atomic uint64_t holds;
+};
+
+struct db {
+    struct region region;        /* [I] */
+    struct control *control;     /* [I] */
+    unsigned char *halves[2];    /* [I] */
+    struct db_geometry geometry; /* [I] */
+    unsigned writer_count;       /* [I] */
+    bool fenced;                 /* [I] */
+    bool spin;                   /* [I] */
+    uint32_t reading;            /* [R] the epoch that it reads next, or is storing */
+    uint64_t opened_ns;          /* [R] when that epoch was seen to open */
+    struct db_writer *writers;   /* [I] the array; each element is its writer's */
+};
+
+/* ---- Words and waiting ------------------------------------------------------------------------
+ */
+
+static uint32_t epoch_of(uint64_t claim)
+{
+    return (uint32_t)(claim >> 32);
+}
+
+static uint32_t next_of(uint64_t claim)
+{
+    return (uint32_t)claim;
+}
+
+static uint64_t claim_of(uint32_t epoch)
+{
+    return (uint64_t)epoch << 32;
+}
+
+static uint64_t published_of(uint32_t used, uint32_t count)
+{
+    return (uint64_t)used << 32 | count;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail */
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* The half of claim that is the epoch: a futex is 32 bits. */
+static uint32_t *epoch_word(struct control *control)
+{
+    return (uint32_t *)(void *)&control->claim + 1;
+}
+
+/* Sleeps while *word == expected, until woken or until deadline_ns (CLOCK_MONOTONIC, 0: none). May
+ * return early. */
+static void futex_wait(void *word, uint32_t expected, uint64_t deadline_ns)
+{
+    struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / 1000000000),
+                                .tv_nsec = (long)(deadline_ns % 1000000000)};
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected,
+                  deadline_ns != 0 ? &deadline : NULL, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+static void futex_wake_all(void *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
+}
+
+static void cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* The reader's half of B2 and B3: after it, every writer has either made its busy store visible, or
+ * will load what the reader stored before. */
+static void barrier_on_writers(const struct db *db)
+{
+    if (!db->fenced) {
+        long rc = syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+        assert(rc == 0); /* it was registered in db_open */
+    }
+}
+
+/* ---- Writer -----------------------------------------------------------------------------------
+ */
+
+/* The writer's half of B2 and B3: a store that its next load may not overtake. */
+static void set_busy(struct db_writer *w, enum busy busy)
+{
+    if (w->fenced)
+        (void)atomic_exchange_explicit(&w->busy, busy, memory_order_seq_cst); /* B1 B2 B3 */
+    else
+        atomic_store_explicit(&w->busy, busy, memory_order_release); /* B1 */
+    atomic_signal_fence(memory_order_seq_cst); /* B2 B3: the compiler must not either */
+}
+
+/* After a set_busy that the reader may be asleep on. */
+static void wake_drain(struct db_writer *w)
+{
+    if (atomic_load_explicit(&w->control->draining, memory_order_seq_cst) != 0) /* B3 */
+        futex_wake_all(&w->busy);
+}
+
+static void leave(struct db_writer *w)
+{
+    set_busy(w, BUSY_NONE);
+    wake_drain(w);
+}
+
+/* Makes {epoch, index} the writer's extent. Inside the busy section only. */
+static void take_extent(struct db_writer *w, uint32_t epoch, uint32_t index)
+{
+    const struct db *db = w->db;
+    struct live_header *h =
+        (void *)(db->halves[epoch & 1] + (size_t)index * db->geometry.extent_bytes);
+
+    /* A kill may come between any two of these stores: see P1 and P2. */
+    atomic_store_explicit(&h->published, 0, memory_order_relaxed);
+    atomic_store_explicit(&h->epoch, epoch, memory_order_release); /* P2 */
+    DB_STEP("heading", w);
+    h->writer = w->index;
+    h->first_block = w->first_block + atomic_load_explicit(&w->blocks, memory_order_relaxed);
+    h->dropped = 0;
+
+    w->epoch = epoch;
+    w->extent = h;
+    w->used = 0;
+    w->count = 0;
+    w->room = db->geometry.extent_bytes - (uint32_t)sizeof(*h);
+}
+
+/* Opens the other half if it is free. True: epoch is not the open one any more (whoever did it). */
+static bool try_swap(struct control *control, uint32_t epoch)
+{
+    if (atomic_load_explicit(&control->stored, memory_order_seq_cst) != epoch) /* F1 F2 S1 */
+        return false;
+    DB_STEP("swapping", NULL);
+    uint64_t claim = atomic_load_explicit(&control->claim, memory_order_relaxed);
+    do {
+        if (epoch_of(claim) != epoch)
+            return true;
+    } while (!atomic_compare_exchange_weak_explicit(&control->claim, &claim, claim_of(epoch + 1),
+                                                    memory_order_seq_cst, /* C1 */
+                                                    memory_order_relaxed));
+    DB_STEP("swapped", NULL);
+    futex_wake_all(epoch_word(control));
+    return true;
+}
+
+/* Waits until `epoch` is not the open one. */
+static void hold(struct db_writer *w, uint32_t epoch)
+{
+    struct control *control = w->control;
+    uint64_t since_ns = now_ns();
+    atomic_fetch_add_explicit(&control->held, 1, memory_order_relaxed);
+    DB_STEP("holding", w);
+    while (epoch_of(atomic_load_explicit(&control->claim, memory_order_relaxed)) == epoch) {
+        if (w->db->spin)
+            cpu_relax();
+        else
+            futex_wait(epoch_word(control), epoch, 0);
+    }
+    atomic_fetch_sub_explicit(&control->held, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&w->held_ns, now_ns() - since_ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&w->holds, 1, memory_order_relaxed);
+}
+
+/* Takes a new extent, and is held while there is none. Ends inside the busy section. */
+static void claim_extent(struct db_writer *w)
+{
+    struct control *control = w->control;
+    const uint32_t extent_count = w->db->geometry.extent_count;
+    for (;;) {
+        set_busy(w, BUSY_CLAIMING);
+        DB_STEP("claiming", w);
+        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* B2 F2 */
+        /* The first who finds it full goes one past the end, as a wish; the others need not, so the
+         * overshoot is at most one a writer and next cannot carry into the epoch. */
+        if (next_of(claim) <= extent_count)
+            claim = atomic_fetch_add_explicit(&control->claim, 1, memory_order_seq_cst); /* C1 F2 */
+        if (next_of(claim) < extent_count) {
+            DB_STEP("claimed", w);
+            take_extent(w, epoch_of(claim), next_of(claim));
+            set_busy(w, BUSY_IN_A + (epoch_of(claim) & 1));
+            wake_drain(w); /* it may sleep on CLAIMING, and this epoch be none of its business */
+            return;
+        }
+        leave(w);
+        DB_STEP("full", w);
+        if (!try_swap(control, epoch_of(claim)))
+            hold(w, epoch_of(claim));
+    }
+}
+
+void *db_write_begin(struct db_writer *w, size_t max_bytes)
+{
+    const size_t need = block_bytes(max_bytes);
+    set_busy(w, BUSY_IN_A + (w->epoch & 1));
+    DB_STEP("entering", w);
+    uint64_t claim = atomic_load_explicit(&w->control->claim, memory_order_seq_cst); /* B2 */
+    if (epoch_of(claim) != w->epoch || w->used + need > w->room) {
+        assert(need <= w->db->geometry.extent_bytes - sizeof(struct extent_header));
+        claim_extent(w);
+    }
+    return (unsigned char *)(w->extent + 1) + w->used + sizeof(struct block_header);
+}
+
+void db_write_end(struct db_writer *w, size_t bytes, uint32_t flags, uint64_t time_ns)
+{
+    unsigned char *at = (unsigned char *)(w->extent + 1) + w->used;
+    const size_t taken = block_bytes(bytes);
+    assert(taken <= w->room - w->used);
+
+    /* What is stored must not depend on what lay here before. */
+    for (size_t i = sizeof(struct block_header) + bytes; i < taken; i++)
+        at[i] = 0;
+    *(struct block_header *)(void *)at =
+        (struct block_header){.length = (uint32_t)bytes, .flags = flags, .time_ns = time_ns};
+    if (w->count == 0)
+        w->extent->time_ns = time_ns;
+
+    const uint64_t blocks = atomic_load_explicit(&w->blocks, memory_order_relaxed);
+    const uint64_t total = atomic_load_explicit(&w->bytes, memory_order_relaxed);
+    atomic_store_explicit(&w->blocks, blocks + 1, memory_order_relaxed);
+    atomic_store_explicit(&w->bytes, total + bytes, memory_order_relaxed);
+    w->used += (uint32_t)taken;
+    w->count++;
+    DB_STEP("publishing", w);
+    atomic_store_explicit(&w->extent->published, published_of(w->used, w->count),
+                          memory_order_release); /* P1 */
+    DB_STEP("published", w);
+    leave(w);
+}
+
+void db_write_cancel(struct db_writer *w)
+{
+    leave(w);
+}
+
+void db_write(struct db_writer *w, const void *data, size_t bytes, uint32_t flags, uint64_t time_ns)
+{
+    void *room = db_write_begin(w, bytes);
+    if (bytes != 0) /* memcpy may not be given a NULL, not even for nothing */
+        memcpy(room, data, bytes);
+    db_write_end(w, bytes, flags, time_ns);
+}
+
+struct db_account db_account(const struct db_writer *w)
+{
+    return (struct db_account){
+        .blocks = atomic_load_explicit(&w->blocks, memory_order_relaxed),
+        .bytes = atomic_load_explicit(&w->bytes, memory_order_relaxed),
+        .held_ns = atomic_load_explicit(&w->held_ns, memory_order_relaxed),
+        .holds = atomic_load_explicit(&w->holds, memory_order_relaxed),
+    };
+}
+
+/* ---- Reader -----------------------------------------------------------------------------------
+ */
+
+/* Waits until `w` can no longer be inside a block of the sealed epoch. */
+static void drain_writer(struct db *db, struct db_writer *w, uint32_t epoch)
+{
+    const uint32_t in_sealed = BUSY_IN_A + (epoch & 1);
+    for (;;) {
+        uint32_t busy = atomic_load_explicit(&w->busy, memory_order_seq_cst); /* B1 B2 B3 */
+        if (busy != BUSY_CLAIMING && busy != in_sealed)
+            return;
+        if (atomic_load_explicit(&db->control->draining, memory_order_relaxed) == 0) {
+            atomic_store_explicit(&db->control->draining, 1, memory_order_seq_cst); /* B3 */
+            barrier_on_writers(db);
+            continue; /* look once more: it may have left without seeing draining */
+        }
+        DB_STEP("draining", NULL);
+        futex_wait(&w->busy, busy, 0);
+    }
+}
+
+/* Makes every extent of the sealed epoch final. */
+static void drain(struct db *db, uint32_t epoch)
+{
+    DB_STEP("sealed", NULL);
+    barrier_on_writers(db); /* B2 */
+    for (unsigned i = 0; i < db->writer_count; i++)
+        drain_writer(db, &db->writers[i], epoch);
+    DB_STEP("drained", NULL);
+    atomic_store_explicit(&db->control->draining, 0, memory_order_relaxed);
+}
+
+static bool half_has_blocks(const struct db_half *half)
+{
+    for (uint32_t i = 0; i < half->geometry.extent_count; i++)
+        if (db_half_extent(half, i) != NULL)
+            return true;
+    return false;
+}
+
+/* Waits until the epoch that is to be read is sealed. 1, 0 and -ETIMEDOUT as db_read. */
+static int wait_sealed(struct db *db, uint64_t deadline_ns)
+{
+    struct control *control = db->control;
+    const uint32_t epoch = db->reading;
+    for (;;) {
+        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst);
+        if (epoch_of(claim) != epoch)
+            return 1;
+        const bool closed = atomic_load_explicit(&control->closed, memory_order_seq_cst); /* S1 */
+        const bool due = now_ns() >= deadline_ns;
+        if (closed || due) {
+            if (next_of(claim) == 0)
+                return closed ? 0 : -ETIMEDOUT;
+            (void)try_swap(control, epoch); /* the other half is free: this is its only reader */
+            continue;
+        }
+        futex_wait(epoch_word(control), epoch, deadline_ns);
+    }
+}
+
+int db_read(struct db *db, uint64_t flush_ns, struct db_half *ret)
+{
+    for (;;) {
+        int rc = wait_sealed(db, db->opened_ns + flush_ns);
+        if (rc == -ETIMEDOUT)
+            db->opened_ns = now_ns(); /* nothing in it: its age starts anew */
+        if (rc != 1)
+            return rc;
+        db->opened_ns = now_ns();
+        drain(db, db->reading);
+        struct db_half half = {
+            .extents = db->halves[db->reading & 1], .geometry = db->geometry, .epoch = db->reading};
+        if (half_has_blocks(&half)) {
+            *ret = half;
+            return 1;
+        }
+        db_release(db); /* extents were claimed and given back: nothing to store */
+    }
+}
+
+struct extent_header *db_half_extent(const struct db_half *half, uint32_t index)
+{
+    assert(index < half->geometry.extent_count);
+    void *at = half->extents + (size_t)index * half->geometry.extent_bytes;
+    struct live_header *live = at;
+    /* Relaxed: after the drain (B1) nobody else touches them. */
+    if (atomic_load_explicit(&live->epoch, memory_order_relaxed) != half->epoch ||
+        atomic_load_explicit(&live->published, memory_order_relaxed) == 0)
+        return NULL;
+    return at;
+}
+
+void db_release(struct db *db)
+{
+    struct control *control = db->control;
+    db->reading++;
+    atomic_store_explicit(&control->stored, db->reading, memory_order_seq_cst);   /* F1 F2 S1 */
+    DB_STEP("freed", NULL);
+    uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* F2 */
+    if (epoch_of(claim) == db->reading && next_of(claim) > db->geometry.extent_count)
+        (void)try_swap(control, db->reading);
+}
+
+/* ---- Anyone -----------------------------------------------------------------------------------
+ */
+
+void db_close(struct db *db)
+{
+    struct control *control = db->control;
+    atomic_store_explicit(&control->closed, 1, memory_order_seq_cst); /* S1 */
+    /* If the reader sleeps, the other half is free and this wakes it; if not, it will look. */
+    (void)try_swap(control, epoch_of(atomic_load_explicit(&control->claim, memory_order_seq_cst)));
+}
+
+struct db_state db_state(const struct db *db)
+{
+    uint32_t stored = atomic_load_explicit(&db->control->stored, memory_order_relaxed);
+    uint64_t claim = atomic_load_explicit(&db->control->claim, memory_order_relaxed);
+    uint32_t claimed = next_of(claim);
+    if (claimed > db->geometry.extent_count)
+        claimed = db->geometry.extent_count;
+    return (struct db_state){
+        .epoch = epoch_of(claim),
+        .claimed = claimed,
+        .extent_count = db->geometry.extent_count,
+        .halves_unstored = stored != epoch_of(claim),
+        .writers_held = atomic_load_explicit(&db->control->held, memory_order_relaxed),
+    };
+}
+
+struct db_writer *db_writer(struct db *db, unsigned index)
+{
+    assert(index < db->writer_count);
+    return &db->writers[index];
+}
+
+const struct region *db_region(const struct db *db)
+{
+    return &db->region;
+}
+
+/* ---- Life -------------------------------------------------------------------------------------
+ */
+
+static void open_writers(struct db *db, const struct db_options *options)
+{
+    for (unsigned i = 0; i < db->writer_count; i++) {
+        struct db_writer *w = &db->writers[i];
+        w->db = db;
+        w->control = db->control;
+        w->fenced = db->fenced;
+        w->index = (uint16_t)i;
+        w->first_block = options->next_block != NULL ? options->next_block[i] : 0;
+        /* Not the open epoch: its first begin must claim. */
+        w->epoch = options->first_epoch - 1;
+    }
+}
+
+int db_open(struct db **ret, const struct db_options *options)
+{
+    assert(options->writer_count >= 1 && options->writer_count <= FORMAT_WRITERS_MAX);
+    struct db *db = calloc(1, sizeof(*db));
+    if (db == NULL)
+        return -ENOMEM;
+    db->geometry = options->geometry;
+    db->writer_count = options->writer_count;
+    db->spin = options->spin;
+    db->reading = options->first_epoch;
+    db->opened_ns = now_ns();
+
+    const size_t half_bytes = (size_t)db->geometry.extent_bytes * db->geometry.extent_count;
+    int rc = region_open(&db->region, CONTROL_BYTES + 2 * half_bytes);
+    if (rc < 0)
+        goto fail;
+    db->control = db->region.map;
+    db->halves[0] = (unsigned char *)db->region.map + CONTROL_BYTES;
+    db->halves[1] = db->halves[0] + half_bytes;
+    atomic_init(&db->control->claim, claim_of(options->first_epoch));
+    atomic_init(&db->control->stored, options->first_epoch);
+
+    db->writers = aligned_alloc(LINE_BYTES, db->writer_count * sizeof(*db->writers));
+    if (db->writers == NULL) {
+        rc = -ENOMEM;
+        goto fail;
+    }
+    memset(db->writers, 0, db->writer_count * sizeof(*db->writers));
+    db->fenced = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0;
+    open_writers(db, options);
+    *ret = db;
+    return 0;
+
+fail:
+    db_free(db);
+    return rc;
+}
+
+void db_free(struct db *db)
+{
+    if (db == NULL)
+        return;
+    free(db->writers);
+    region_close(&db->region);
+    free(db);
+}

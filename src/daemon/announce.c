@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is told once: at the start, when there is none, and at the end.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "dbufd.h"
+
+enum { CORES_TEXT_BYTES = 256, BYTES_TEXT_BYTES = 24 };
+
+struct stats_sources stats_sources(const struct dbufd *d)
+{
+    return (struct stats_sources){.db = d->db,
+                                  .store = d->store,
+                                  .reader = d->reader,
+                                  .writers = d->writers,
+                                  .writer_count = d->writers_started};
+}
+
+int cannot(const struct dbufd *d, int status, const char *what, const char *where, int rc)
+{
+    const char *remedy = "";
+    if (rc == -EWOULDBLOCK)
+        remedy = "; another dbufd is recording there: stop it, or choose another output_file_path";
+    else if (rc == -EBADMSG)
+        remedy =
+            "; what is there was not written by dbufd, or its head is damaged: it was left as it "
+            "is, move it away or choose another output_file_path";
+    else if (rc == -ENOTSUP)
+        remedy = "; it was written by another version of dbufd: move it away";
+    const struct event_field fields[] = {{"ERRNO", NULL, (uint64_t)-rc}};
+    notify_event(&d->notify, EVENT_CANNOT_START, fields, 1, "cannot %s %s: %s%s", what, where,
+                 strerror(-rc), remedy);
+    return status;
+}
+
+static void tell_memory(const struct dbufd *d)
+{
+    const struct region *region = db_region(d->db);
+    const struct event_field fields[] = {{"BYTES", NULL, region->bytes}};
+    if (region->huge_errno != 0)
+        notify_event(
+            &d->notify, EVENT_NO_HUGE_PAGES, fields, 1,
+            "the buffer has ordinary pages: no huge pages are reserved (%s); vm.nr_hugepages=%zu "
+            "would do",
+            strerror(region->huge_errno), region->bytes / (2 << 20) + 1);
+    if (region->lock_errno != 0)
+        notify_event(
+            &d->notify, EVENT_MEMORY_NOT_LOCKED, fields, 1,
+            "the buffer's memory is not locked (%s): a machine that swaps may slow it down; "
+            "LimitMEMLOCK=infinity would do",
+            strerror(region->lock_errno));
+}
+
+static void tell_cores(const struct dbufd *d)
+{
+    char text[CORES_TEXT_BYTES];
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    for (unsigned i = 0; i < d->config->writer_count; i++)
+        if (d->cpus.writer_cores[i] >= 0)
+            CPU_SET((size_t)d->cpus.writer_cores[i], &cores);
+    if (d->cpus.none_isolated)
+        notify_event(&d->notify, EVENT_NOT_PINNED, NULL, 0,
+                     "no isolated cores for us: threads run where the kernel puts them (boot with "
+                     "isolcpus=, or name cores by cpus.writers and cpus.reader)");
+    const bool pinned = CPU_COUNT(&cores) != 0;
+    char reader[CORES_TEXT_BYTES] = "is not pinned";
+    if (d->cpus.reader_core >= 0)
+        (void)snprintf(reader, sizeof(reader), "is on core %d", d->cpus.reader_core);
+    notify_event(&d->notify, EVENT_CORES, NULL, 0, "the reader %s, the %u writers are %s%s", reader,
+                 (unsigned)d->config->writer_count, pinned ? "in turn on cores " : "not pinned",
+                 pinned ? cpus_format(&cores, text, sizeof(text)) : "");
+}
+
+void tell_started(const struct dbufd *d, const struct db_geometry *geometry)
+{
+    const struct config *c = d->config;
+    char memory[BYTES_TEXT_BYTES];
+    const size_t bytes = 2 * (size_t)geometry->extent_bytes * geometry->extent_count;
+    const struct event_field fields[] = {
+        {"VERSION", DBUFD_VERSION, 0}, {"WRITERS", NULL, c->writer_count},
+        {"BUFFER_BYTES", NULL, bytes}, {"EXTENT_BYTES", NULL, geometry->extent_bytes},
+        {"SEED", NULL, d->seed},       {"PATH", c->output_file_path, 0}};
+    notify_event(&d->notify, EVENT_STARTED, fields, sizeof(fields) / sizeof(*fields),
+                 "dbufd %s: %" PRIu64 " writers (%s), buffer of %s in 2 halves of %" PRIu32
+                 " extents, to %s",
+                 DBUFD_VERSION, c->writer_count, source_kind_name((enum source_kind)c->source_type),
+                 stats_bytes(bytes, memory, sizeof(memory)), geometry->extent_count,
+                 c->output_file_path);
+    tell_memory(d);
+    tell_cores(d);
+}
+
+void tell_stopped(const struct dbufd *d)
+{
+    struct stats stats;
+    char bytes[BYTES_TEXT_BYTES];
+    const struct stats_sources sources = stats_sources(d);
+    stats_gather(&sources, &d->begun, &stats);
+    assert(stats.buffered_bytes == 0 && stats.buffered_blocks == 0);
+    if (d->config->enable_stats)
+        stats_report(&d->notify, &stats, /* final= */ 1);
+    const struct event_field fields[] = {{"PERSISTED_BYTES", NULL, stats.persisted_bytes},
+                                         {"PERSISTED_BLOCKS", NULL, stats.persisted_blocks}};
+    notify_event(&d->notify, EVENT_STOPPED, fields, 2,
+                 "stopped: %" PRIu64 " blocks, %s stored, nothing left in memory",
+                 stats.persisted_blocks, stats_bytes(stats.persisted_bytes, bytes, sizeof(bytes)));
+}

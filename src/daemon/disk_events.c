@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include "disk_events.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "notify.h"
+
+enum { TEXT_BYTES = 512 };
+
+/* The journal's event for each of the store's, and the line's end behind the path. */
+static enum event describe(const struct store_event *e, char *text)
+{
+    switch (e->kind) {
+    case STORE_NO_DIRECT:
+        (void)snprintf(
+            text, TEXT_BYTES,
+            "no O_DIRECT there (%s): written through the page cache, and out of it at once",
+            strerror(e->error));
+        return EVENT_NO_DIRECT_IO;
+    case STORE_NO_PREALLOCATE:
+        (void)snprintf(text, TEXT_BYTES,
+                       "room cannot be reserved there (%s): segments grow as they are written",
+                       strerror(e->error));
+        return EVENT_NO_PREALLOCATION;
+    case STORE_SEGMENT_OPENED:
+        (void)snprintf(text, TEXT_BYTES, "segment %" PRIu64 " opened", e->number);
+        return EVENT_SEGMENT_OPENED;
+    case STORE_SEGMENT_CLOSED:
+        (void)snprintf(text, TEXT_BYTES, "segment %" PRIu64 " closed, %" PRIu64 " bytes", e->number,
+                       e->bytes);
+        return EVENT_SEGMENT_CLOSED;
+    case STORE_SEGMENT_DELETED:
+        (void)snprintf(text, TEXT_BYTES,
+                       "segment %" PRIu64 " deleted, %" PRIu64
+                       " bytes: output.retain_size is reached",
+                       e->number, e->bytes);
+        return EVENT_SEGMENT_DELETED;
+    case STORE_SEGMENT_LEFT:
+        (void)snprintf(
+            text, TEXT_BYTES,
+            "left at offset %" PRIu64 ": %s; it goes on in a new segment, and what is still in "
+            "memory is written again there; %" PRIu64 " bytes before that were not yet synced "
+            "and are not in memory any more: verify tells whether they are whole",
+            e->offset, strerror(e->error), e->bytes);
+        return EVENT_SEGMENT_LEFT;
+    case STORE_TAIL_CUT:
+        (void)snprintf(
+            text, TEXT_BYTES,
+            "a torn tail of %" PRIu64 " bytes was cut off at offset %" PRIu64
+            " and kept beside it as *.torn: the last run ended without closing the stream",
+            e->bytes, e->offset);
+        return EVENT_TAIL_CUT;
+    case STORE_TAIL_FREED:
+        (void)snprintf(text, TEXT_BYTES,
+                       "%" PRIu64 " bytes of unused room were cut off at offset %" PRIu64, e->bytes,
+                       e->offset);
+        return EVENT_TAIL_FREED;
+    }
+    __builtin_unreachable();
+}
+
+void disk_event(void *context, const struct store_event *e)
+{
+    char text[TEXT_BYTES];
+    const enum event event = describe(e, text);
+    const struct event_field fields[] = {{"PATH", e->path, 0},
+                                         {"SEGMENT", NULL, e->number},
+                                         {"OFFSET", NULL, e->offset},
+                                         {"BYTES", NULL, e->bytes},
+                                         {"ERRNO", NULL, (uint64_t)e->error}};
+    notify_event(context, event, fields, sizeof(fields) / sizeof(*fields), "%s: %s", e->path, text);
+}

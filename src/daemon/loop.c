@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The main thread's loop: it only waits, for signals, for its clocks, and for the other threads to
+ * end.
+ */
+#include <assert.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "dbufd.h"
+
+enum { STATUS_BYTES = 512 };
+
+void ask_stop(struct dbufd *d)
+{
+    const uint64_t one = 1;
+    if (atomic_exchange_explicit(&d->stop, true, memory_order_relaxed))
+        return;
+    ssize_t n = write(d->stop_fd, &one, sizeof(one));
+    assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
+    notify_stopping();
+}
+
+static void on_stop_signal(struct dbufd *d, const char *name)
+{
+    struct stats stats;
+    char buffered[24];
+    const struct stats_sources sources = stats_sources(d);
+    stats_gather(&sources, &d->reported, &stats);
+    stats_bytes(stats.buffered_bytes, buffered, sizeof(buffered));
+    const struct event_field fields[] = {{"BUFFERED_BYTES", NULL, stats.buffered_bytes}};
+    if (d->stop_asked)
+        notify_event(&d->notify, EVENT_STILL_UNSAVED, fields, 1,
+                     "%s again: %s are still unsaved, draining goes on%s%s", name, buffered,
+                     stats.disk_held_sec != 0 ? "; the disk refuses: " : "",
+                     stats.disk_held_sec != 0 ? strerror(stats.disk_error) : "");
+    else
+        notify_event(&d->notify, EVENT_STOPPING, fields, 1, "%s: stopping, %s to drain", name,
+                     buffered);
+    d->stop_asked = true;
+    ask_stop(d);
+}
+
+static void report(struct dbufd *d)
+{
+    struct stats stats;
+    const struct stats_sources sources = stats_sources(d);
+    stats_gather(&sources, &d->reported, &stats);
+    stats_report(&d->notify, &stats, /* final= */ 0);
+    d->reported = stats;
+}
+
+static void on_signal(struct dbufd *d)
+{
+    struct signalfd_siginfo info;
+    while (read(d->fds[FD_SIGNAL], &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo == SIGUSR1)
+            report(d);
+        else
+            on_stop_signal(d, info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+    }
+}
+
+/* A sign of life for the watchdog, if the reader deserves one: it has got somewhere, or it rightly
+ * has nothing to do. While the disk refuses, each counted retry is somewhere. */
+static void pet_watchdog(struct dbufd *d)
+{
+    struct reader_account account;
+    reader_account(d->reader, &account);
+    const uint64_t progress = account.progress + store_account(d->store).file_bytes;
+    const bool idle = account.state == READER_WAITING && db_state(d->db).halves_unstored == 0;
+    if (progress != d->progress || idle)
+        notify_watchdog(&d->notify);
+    d->progress = progress;
+}
+
+static void on_tick(struct dbufd *d)
+{
+    char text[STATUS_BYTES];
+    struct stats stats;
+    const struct stats_sources sources = stats_sources(d);
+    stats_gather(&sources, &d->ticked, &stats);
+    notify_status(stats_status(&stats, text, sizeof(text)));
+    d->ticked = stats;
+    pet_watchdog(d);
+    if (atomic_load_explicit(&d->stop, memory_order_relaxed))
+        notify_extend(10 * 1000000); /* draining: ten seconds more, each second */
+}
+
+/* Reads a timer's or an eventfd's count; 0 if there is none. */
+static uint64_t take_count(int fd)
+{
+    uint64_t count = 0;
+    if (read(fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
+        return 0;
+    return count;
+}
+
+static void on_writers_ended(struct dbufd *d)
+{
+    d->writers_ended += (unsigned)take_count(d->fds[FD_WRITERS_ENDED]);
+    if (d->writers_ended == d->writers_started) {
+        ask_stop(d); /* every source has ended: from here on it is the same as a stop */
+        db_close(d->db);
+    }
+}
+
+void run(struct dbufd *d)
+{
+    struct pollfd wait[FD_COUNT];
+    for (int i = 0; i < FD_COUNT; i++)
+        wait[i] = (struct pollfd){.fd = d->fds[i], .events = POLLIN};
+    for (;;) {
+        if (poll(wait, FD_COUNT, -1) < 0)
+            continue; /* EINTR: a debugger; nothing else can happen here */
+        if (wait[FD_SIGNAL].revents != 0)
+            on_signal(d);
+        if (wait[FD_TICK].revents != 0 && take_count(d->fds[FD_TICK]) != 0)
+            on_tick(d);
+        if (wait[FD_REPORT].revents != 0 && take_count(d->fds[FD_REPORT]) != 0)
+            report(d);
+        if (wait[FD_DURATION].revents != 0 && take_count(d->fds[FD_DURATION]) != 0)
+            ask_stop(d);
+        if (wait[FD_WRITERS_ENDED].revents != 0)
+            on_writers_ended(d);
+        if (wait[FD_READER_ENDED].revents != 0)
+            return;
+    }
+}

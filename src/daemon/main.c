@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The life of dbufd: start in order, run, stop in the reverse order.
+ *
+ *     configuration -> cores -> store -> double buffer -> reader -> writers -> READY
+ *
+ * On SIGTERM, SIGINT, the end of --duration or of every source, the writers end first, then the
+ * double buffer is closed, the reader stores what is left and closes the stream. There is no other
+ * way out: while the disk refuses, dbufd drains on and says what is still unsaved.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "command_line.h"
+#include "dbufd.h"
+
+/* Everything up to READY=1. 0, or the exit status with the reason told. */
+static int start(struct dbufd *d, uint64_t duration_ns)
+{
+    const struct config *c = d->config;
+    struct db_geometry geometry;
+    size_t least;
+    int rc = db_geometry(c->buffer_capacity, (unsigned)c->writer_count, c->source_max_block,
+                         &geometry, &least);
+    assert(rc == 0); /* config_load has checked it */
+
+    d->seed = c->source_seed;
+    if (d->seed == 0 && getrandom(&d->seed, sizeof(d->seed), 0) != (ssize_t)sizeof(d->seed))
+        return cannot(d, EX_OSERR, "get", "a random seed", -errno);
+    if ((rc = open_fds(d, duration_ns)) < 0)
+        return cannot(d, EX_OSERR, "open", "timers and signals", rc);
+    if ((rc = plan_cores(d)) < 0)
+        return cannot(d, EX_OSERR, "read", "the list of cores", rc);
+    if ((rc = start_store(d, &geometry)) < 0)
+        return cannot(d, EX_IOERR, "open output", c->output_file_path, rc);
+    if ((rc = start_buffer(d, &geometry)) < 0)
+        return cannot(d, EX_OSERR, "get", "the memory of the buffer; lower buffer_capacity", rc);
+    if ((rc = start_reader(d)) < 0)
+        return cannot(d, EX_OSERR, "start", "the reader", rc);
+    if ((rc = start_writers(d)) < 0)
+        return cannot(d, EX_NOINPUT, "start a writer on source", c->source_path, rc);
+
+    tell_started(d, &geometry);
+    const struct stats_sources sources = stats_sources(d);
+    stats_gather(&sources, &d->begun, &d->begun);
+    d->ticked = d->reported = d->begun;
+    notify_ready();
+    return 0;
+}
+
+/* Ends what start has begun, in the reverse order. Returns the exit status. */
+static int stop(struct dbufd *d, int status)
+{
+    ask_stop(d);
+    if (d->reader != NULL && status == EX_OK)
+        tell_stopped(d);
+    for (unsigned i = 0; i < d->writers_started; i++)
+        if (writer_join(d->writers[i]) < 0 && status == EX_OK)
+            status = EX_NOINPUT;
+    free(d->writers);
+    if (d->reader != NULL) {
+        db_close(d->db);
+        (void)reader_join(d->reader);
+    }
+    db_free(d->db);
+    store_free(d->store);
+    cpus_plan_free(&d->cpus);
+    for (int i = 0; i < FD_COUNT; i++)
+        if (d->fds[i] >= 0)
+            (void)close(d->fds[i]);
+    if (d->stop_fd >= 0)
+        (void)close(d->stop_fd);
+    return status;
+}
+
+/* The configuration, or the exit status in *ret_status: read, told to be wrong, checked, printed.
+ */
+static struct config *configure(const struct command_line *line, int *ret_status)
+{
+    const char *path = line->config_path;
+    if (path == NULL && access(CONFIG_DEFAULT_PATH, F_OK) == 0)
+        path = CONFIG_DEFAULT_PATH;
+    struct config *config = NULL;
+    int rc = config_load(&config, path, line->overrides, line->override_count, stderr);
+    *ret_status = rc == 0 ? EX_OK : rc == -ENOMEM ? EX_OSERR : EX_CONFIG;
+    if (rc == 0 && line->print_config)
+        config_print(config, stdout);
+    if (rc == 0 && line->check)
+        printf("dbufd: %s: the configuration is right\n", path != NULL ? path : "defaults");
+    return config;
+}
+
+int main(int argc, char *argv[])
+{
+    struct command_line line;
+    int status = command_line_parse(&line, argc, argv);
+    if (status >= 0)
+        return status;
+
+    struct dbufd d = {.stop_fd = -1};
+    for (int i = 0; i < FD_COUNT; i++)
+        d.fds[i] = -1;
+    d.config = configure(&line, &status);
+    if (d.config != NULL && !line.check && !line.print_config) {
+        notify_open(&d.notify);
+        d.notify.debug = d.config->debug_mode;
+        status = start(&d, line.duration_ns);
+        if (status == EX_OK)
+            run(&d);
+        status = stop(&d, status);
+    }
+    config_free(d.config);
+    command_line_free(&line);
+    return status;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Happy path: an event becomes one journal entry with its MESSAGE_ID, its fields and its line. Run
+ * from a terminal it is the line alone. Failure modes: the journal's socket is gone: the line goes
+ * to stderr, which the service manager keeps.
+ */
+#include "notify.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-journal.h>
+
+enum { FIELDS_MAX = 64, FIELD_BYTES = 512, LINE_BYTES = 2048 };
+
+static const struct {
+    int priority;
+    const char *id;
+    const char *name;
+} events[EVENT_COUNT] = {
+#define EVENT(name, priority, id) [EVENT_##name] = {priority, id, #name},
+#include "events.def"
+#undef EVENT
+};
+
+/* The service manager says which file it has put behind stderr; if it is still that one, it is the
+ * journal. */
+static bool stderr_is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    struct stat st;
+    uint64_t device, inode;
+    return stream != NULL && sscanf(stream, "%" SCNu64 ":%" SCNu64, &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+void notify_open(struct notify *ret)
+{
+    uint64_t watchdog_usec = 0;
+    if (sd_watchdog_enabled(/* unset_environment= */ 0, &watchdog_usec) <= 0)
+        watchdog_usec = 0;
+    *ret = (struct notify){.journal = stderr_is_journal(), .watchdog_ns = watchdog_usec * 1000};
+}
+
+/* An entry while it is put together; the journal wants "NAME=value" pieces. */
+struct entry {
+    struct iovec pieces[FIELDS_MAX];
+    char texts[FIELDS_MAX][FIELD_BYTES];
+    int count;
+};
+
+static void add(struct entry *entry, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(struct entry *entry, const char *format, ...)
+{
+    assert(entry->count < FIELDS_MAX);
+    char *text = entry->texts[entry->count];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, FIELD_BYTES, format, args); /* a path too long for a field is cut */
+    va_end(args);
+    entry->pieces[entry->count++] = (struct iovec){.iov_base = text, .iov_len = strlen(text)};
+}
+
+static bool send_to_journal(enum event event, const struct event_field *fields, size_t field_count,
+                            char *line)
+{
+    struct entry entry = {.count = 0};
+    add(&entry, "PRIORITY=%d", events[event].priority);
+    add(&entry, "MESSAGE_ID=%s", events[event].id);
+    add(&entry, "DBUFD_EVENT=%s", events[event].name);
+    add(&entry, "SYSLOG_IDENTIFIER=dbufd");
+    for (size_t i = 0; i < field_count; i++) {
+        if (fields[i].text != NULL)
+            add(&entry, "DBUFD_%s=%s", fields[i].name, fields[i].text);
+        else
+            add(&entry, "DBUFD_%s=%" PRIu64, fields[i].name, fields[i].number);
+    }
+    assert(entry.count < FIELDS_MAX);
+    entry.pieces[entry.count++] = (struct iovec){.iov_base = line, .iov_len = strlen(line)};
+    return sd_journal_sendv(entry.pieces, entry.count) >= 0;
+}
+
+void notify_event(const struct notify *notify, enum event event, const struct event_field *fields,
+                  size_t field_count, const char *format, ...)
+{
+    static const char prefix[] = "MESSAGE=";
+    char line[LINE_BYTES];
+    if (events[event].priority == LOG_DEBUG && !notify->debug)
+        return;
+    memcpy(line, prefix, sizeof(prefix));
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(line + sizeof(prefix) - 1, sizeof(line) - sizeof(prefix), format, args);
+    va_end(args);
+    if (!notify->journal || !send_to_journal(event, fields, field_count, line))
+        fprintf(stderr, "dbufd: %s\n", line + sizeof(prefix) - 1);
+}
+
+void notify_ready(void)
+{
+    (void)sd_notify(0, "READY=1");
+}
+
+void notify_status(const char *text)
+{
+    (void)sd_notifyf(0, "STATUS=%s", text);
+}
+
+void notify_stopping(void)
+{
+    (void)sd_notify(0, "STOPPING=1");
+}
+
+void notify_extend(uint64_t usec)
+{
+    (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, usec);
+}
+
+void notify_watchdog(const struct notify *notify)
+{
+    if (notify->watchdog_ns != 0)
+        (void)sd_notify(0, "WATCHDOG=1");
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the outside is told: events to the journal, or to stderr in the same words where there is no
+ * journal; and the service's state to systemd. notify.c alone sees libsystemd.
+ *
+ * notify_event may be called by any thread and may wait for the journal's socket; a writer calls it
+ * only when its source begins or ends. The rest is the main thread's. Nothing here fails: there is
+ * nobody left to tell.
+ */
+#ifndef DBUFD_DAEMON_NOTIFY_H
+#define DBUFD_DAEMON_NOTIFY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum event {
+#define EVENT(name, priority, id) EVENT_##name,
+#include "events.def"
+#undef EVENT
+    EVENT_COUNT
+};
+
+struct notify {
+    bool journal; /* stderr is the journal, so its own protocol can be used */
+    bool debug;   /* events of priority debug are told too */
+    uint64_t watchdog_ns; /* systemd wants a sign of life this often; 0: it does not */
+};
+
+/* Finds out where we run. */
+void notify_open(struct notify *ret);
+
+/* One journal field of an event: DBUFD_<name>, a text or, with text NULL, a number. */
+struct event_field {
+    const char *name;
+    const char *text;
+    uint64_t number;
+};
+
+void notify_event(const struct notify *notify, enum event event, const struct event_field *fields,
+                  size_t field_count, const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* Writers run. */
+void notify_ready(void);
+/* The one line that `systemctl status` shows. */
+void notify_status(const char *text);
+void notify_stopping(void);
+/* Gives a slow stop or start `usec` more microseconds. */
+void notify_extend(uint64_t usec);
+/* A sign of life. */
+void notify_watchdog(const struct notify *notify);
+
+#endif

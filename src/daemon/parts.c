@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Each part of the daemon, made from the configuration. In the order in which main.c starts them.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "dbufd.h"
+#include "disk_events.h"
+
+static const uint64_t second_ns = 1000000000;
+
+static int timer_fd(uint64_t first_ns, uint64_t interval_ns)
+{
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    const struct itimerspec when = {
+        .it_value = {(time_t)(first_ns / second_ns), (long)(first_ns % second_ns)},
+        .it_interval = {(time_t)(interval_ns / second_ns), (long)(interval_ns % second_ns)}};
+    if (fd >= 0 && timerfd_settime(fd, 0, &when, NULL) < 0) {
+        (void)close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* Signals come through a descriptor, to this thread alone: blocked before any other starts. */
+static int signal_fd(void)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGUSR1);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -1;
+    (void)signal(SIGPIPE, SIG_IGN); /* a broken output is an errno of its write */
+    (void)signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow */
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int open_fds(struct dbufd *d, uint64_t duration_ns)
+{
+    const uint64_t report_ns = d->config->enable_stats ? d->config->stats_interval : 0;
+    d->fds[FD_SIGNAL] = signal_fd();
+    d->fds[FD_TICK] = timer_fd(second_ns, second_ns);
+    d->fds[FD_REPORT] = timer_fd(report_ns, report_ns); /* 0: never */
+    d->fds[FD_DURATION] = timer_fd(duration_ns, 0);
+    d->fds[FD_WRITERS_ENDED] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    d->fds[FD_READER_ENDED] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    d->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    for (int i = 0; i < FD_COUNT; i++)
+        if (d->fds[i] < 0)
+            return -errno;
+    return d->stop_fd < 0 ? -errno : 0;
+}
+
+int plan_cores(struct dbufd *d)
+{
+    struct cpus_system system;
+    int rc = cpus_read_system("/sys/devices/system/cpu", &system);
+    if (rc < 0)
+        return rc;
+    return cpus_plan(&system, &d->config->cpus_reader, &d->config->cpus_writers,
+                     (unsigned)d->config->writer_count, &d->cpus);
+}
+
+int start_store(struct dbufd *d, const struct db_geometry *geometry)
+{
+    const struct config *c = d->config;
+    const struct store_options options = {
+        .path = c->output_file_path,
+        .format = (enum store_format)c->output_format,
+        .durability = (enum store_durability)c->output_durability,
+        .sync_interval_ns = c->output_sync_interval,
+        .segment_bytes = c->output_segment_size,
+        .retain_bytes = c->output_retain_size,
+        .min_free_bytes = c->output_min_free,
+        .extent_bytes_max = geometry->extent_bytes,
+        .writer_count = (unsigned)c->writer_count,
+        .random = c->source_type == SOURCE_RANDOM,
+        .seed = d->seed,
+        .min_block = (uint32_t)c->source_min_block,
+        .max_block = (uint32_t)c->source_max_block,
+        .on_event = disk_event,
+        .context = &d->notify,
+    };
+    return store_open(&d->store, &options);
+}
+
+int start_buffer(struct dbufd *d, const struct db_geometry *geometry)
+{
+    const struct db_options options = {
+        .geometry = *geometry,
+        .writer_count = (unsigned)d->config->writer_count,
+        .next_block = store_next_blocks(d->store),
+        .spin = d->config->cpus_wait == WAIT_SPIN,
+    };
+    return db_open(&d->db, &options);
+}
+
+int start_reader(struct dbufd *d)
+{
+    uint64_t flush_ns = d->config->output_flush_interval;
+    /* It is between two halves that the store syncs what the interval asks for. */
+    if (d->config->output_durability == DURABILITY_INTERVAL &&
+        flush_ns > d->config->output_sync_interval)
+        flush_ns = d->config->output_sync_interval;
+    const struct reader_options options = {
+        .db = d->db,
+        .store = d->store,
+        .notify = &d->notify,
+        .flush_ns = flush_ns,
+        .core = d->cpus.reader_core,
+        .ended_fd = d->fds[FD_READER_ENDED],
+    };
+    return reader_start(&d->reader, &options);
+}
+
+/* Writer i's part of a total: the parts add up, the first ones take the rest of the division. */
+static uint64_t part_of(uint64_t total, uint64_t parts, uint64_t i)
+{
+    return total / parts + (i < total % parts ? 1 : 0);
+}
+
+static int start_writer(struct dbufd *d, unsigned i)
+{
+    const struct config *c = d->config;
+    const uint64_t rate = part_of(c->source_rate, c->writer_count, i);
+    const struct writer_options options = {
+        .db_writer = db_writer(d->db, i),
+        .notify = &d->notify,
+        .source = {.kind = (enum source_kind)c->source_type,
+                   .framing = (enum source_framing)c->source_framing,
+                   .path = c->source_path,
+                   .seed = d->seed,
+                   .min_block = c->source_min_block,
+                   .max_block = c->source_max_block,
+                   .writer = i,
+                   .next_block = store_next_blocks(d->store)[i],
+                   .stop_fd = d->stop_fd},
+        .core = d->cpus.writer_cores[i],
+        .rate = c->source_rate != 0 && rate == 0 ? 1 : rate,
+        .limit = c->source_limit == 0 ? UINT64_MAX : part_of(c->source_limit, c->writer_count, i),
+        .stop = &d->stop,
+        .ended_fd = d->fds[FD_WRITERS_ENDED],
+    };
+    return writer_start(&d->writers[i], &options);
+}
+
+int start_writers(struct dbufd *d)
+{
+    const unsigned count = (unsigned)d->config->writer_count;
+    d->writers = calloc(count, sizeof(*d->writers));
+    if (d->writers == NULL)
+        return -ENOMEM;
+    for (unsigned i = 0; i < count; i++) {
+        int rc = start_writer(d, i);
+        if (rc < 0)
+            return rc;
+        d->writers_started = i + 1;
+    }
+    return 0;
+}

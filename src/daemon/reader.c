@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Happy path: db_read gives a sealed half, disk_write stores it, db_release frees it for the
+ * writers, aux_work does what can wait until then. Failure: a disk that refuses holds the half
+ * where it is. disk_write tells once what happened, tries again a few times a second, tells again
+ * once a minute, and when it goes on. Nothing is given up. On stop: db_close makes db_read give the
+ * rest and then 0; the stream is finished the same way.
+ */
+#include "reader.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cpus.h"
+
+static const uint64_t second_ns = 1000000000;
+static const uint64_t retry_ns = 200000000;
+static const uint64_t repeat_ns = 60 * 1000000000ULL; /* between two messages about one trouble */
+
+struct reader {
+    struct reader_options options;
+    struct extent_header **extents; /* of the half being stored */
+    int pin_error;
+    pthread_t thread;
+    uint64_t housekeeping_told_ns;
+
+    /* Written by the thread alone, read by the main thread. */
+    _Atomic int state;
+    _Atomic uint64_t progress;
+    _Atomic uint64_t halves;
+    _Atomic uint64_t store_ns;
+    _Atomic uint64_t last_bytes_per_sec;
+    _Atomic uint64_t store_times[TIME_CLASSES];
+    _Atomic uint64_t disk_held_since_ns;
+    _Atomic int disk_error;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail */
+    return (uint64_t)now.tv_sec * second_ns + (uint64_t)now.tv_nsec;
+}
+
+static void set(_Atomic uint64_t *counter, uint64_t value)
+{
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+    set(counter, atomic_load_explicit(counter, memory_order_relaxed) + n);
+}
+
+static void set_state(struct reader *r, enum reader_state state)
+{
+    atomic_store_explicit(&r->state, (int)state, memory_order_relaxed);
+    add(&r->progress, 1);
+}
+
+/* ---- The disk refuses ---------------------------------------------------------------------------
+ */
+
+static const char *remedy(int error)
+{
+    switch (error) {
+    case ENOSPC:
+        return "free space there, or lower output.min_free or output.retain_size";
+    case EDQUOT:
+        return "raise the quota, or free space under it";
+    case EFBIG:
+        return "raise the limit on file sizes (LimitFSIZE=), or lower output.segment_size";
+    case EROFS:
+        return "the file system is read-only: check the kernel log, remount it";
+    case EACCES:
+    case EPERM:
+        return "let the user that dbufd runs as write there";
+    case ENOENT:
+        return "make the directory again";
+    default:
+        return "check the device and the kernel log";
+    }
+}
+
+static void tell_disk_held(struct reader *r, int error, uint64_t since_ns)
+{
+    const char *path = store_path(r->options.store);
+    const uint64_t offset = store_offset(r->options.store);
+    const struct db_state state = db_state(r->options.db);
+    const uint64_t seconds = (now_ns() - since_ns) / second_ns;
+    const struct event_field fields[] = {{"PATH", path, 0},
+                                         {"OFFSET", NULL, offset},
+                                         {"ERRNO", NULL, (uint64_t)error},
+                                         {"HELD_WRITERS", NULL, state.writers_held},
+                                         {"SECONDS", NULL, seconds}};
+    notify_event(r->options.notify, EVENT_DISK_HELD, fields, 5,
+                 "cannot store at %s, offset %" PRIu64 ": %s; nothing is lost, it waits in memory "
+                 "(for %" PRIu64 " s now, %u writers held) and goes on by itself: %s",
+                 path, offset, strerror(error), seconds, state.writers_held, remedy(error));
+}
+
+static void tell_disk_resumed(struct reader *r, uint64_t since_ns)
+{
+    const uint64_t seconds = (now_ns() - since_ns) / second_ns;
+    const struct event_field fields[] = {{"SECONDS", NULL, seconds}};
+    notify_event(r->options.notify, EVENT_DISK_RESUMED, fields, 1,
+                 "storing goes on after %" PRIu64 " s; nothing was lost", seconds);
+}
+
+/* Calls `step` until it succeeds, however long that takes. */
+static void insist(struct reader *r, int (*step)(struct reader *r, size_t count), size_t count)
+{
+    uint64_t since_ns = 0, told_ns = 0;
+    int told_error = 0, rc;
+    while ((rc = step(r, count)) < 0) {
+        const uint64_t now = now_ns();
+        if (since_ns == 0)
+            since_ns = now;
+        if (rc != told_error || now - told_ns >= repeat_ns) {
+            tell_disk_held(r, -rc, since_ns);
+            told_ns = now;
+            told_error = rc;
+        }
+        atomic_store_explicit(&r->disk_error, -rc, memory_order_relaxed);
+        set(&r->disk_held_since_ns, since_ns);
+        set_state(r, READER_DISK_HELD);
+        const struct timespec rest = {.tv_nsec = (long)retry_ns};
+        (void)nanosleep(&rest, NULL);
+    }
+    if (since_ns != 0) {
+        tell_disk_resumed(r, since_ns);
+        set(&r->disk_held_since_ns, 0);
+    }
+}
+
+/* ---- The cycle
+ * ----------------------------------------------------------------------------------- */
+
+static int store_step(struct reader *r, size_t count)
+{
+    return store_write(r->options.store, r->extents, count);
+}
+
+static int finish_step(struct reader *r, size_t count)
+{
+    (void)count;
+    return store_finish(r->options.store);
+}
+
+static void disk_write(struct reader *r, const struct db_half *half)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < half->geometry.extent_count; i++) {
+        struct extent_header *extent = db_half_extent(half, i);
+        if (extent != NULL)
+            r->extents[count++] = extent;
+    }
+    set_state(r, READER_STORING);
+    insist(r, store_step, count);
+}
+
+static unsigned time_class(uint64_t ns)
+{
+    const uint64_t us = ns / 1000;
+    const unsigned class = us == 0 ? 0 : 64 - (unsigned)__builtin_clzll(us);
+    return class < TIME_CLASSES ? class : TIME_CLASSES - 1;
+}
+
+/* The helper work between two halves, when the writers have their room again: the half's figures
+ * (0 bytes: there was none), and the keeping of the segments. The digest over all that is stored is
+ * the store's. */
+static void aux_work(struct reader *r, uint64_t bytes, uint64_t took_ns)
+{
+    if (bytes != 0) {
+        add(&r->halves, 1);
+        add(&r->store_ns, took_ns);
+        add(&r->store_times[time_class(took_ns)], 1);
+        set(&r->last_bytes_per_sec,
+            (uint64_t)((double)bytes * (double)second_ns / (double)(took_ns + 1)));
+    }
+    int rc = store_housekeep(r->options.store);
+    if (rc < 0 &&
+        (r->housekeeping_told_ns == 0 || now_ns() - r->housekeeping_told_ns > repeat_ns)) {
+        const char *path = store_path(r->options.store);
+        const struct event_field fields[] = {{"PATH", path, 0}, {"ERRNO", NULL, (uint64_t)-rc}};
+        notify_event(r->options.notify, EVENT_HOUSEKEEPING_FAILED, fields, 2,
+                     "keeping the segments beside %s failed: %s; it is tried again, the recording "
+                     "goes on: %s",
+                     path, strerror(-rc), remedy(-rc));
+        r->housekeeping_told_ns = now_ns();
+    }
+}
+
+static void *reader_main(void *argument)
+{
+    struct reader *r = argument;
+    const struct reader_options *o = &r->options;
+    const uint64_t one = 1;
+    struct db_half half;
+    int rc;
+    if (o->core >= 0)
+        r->pin_error = cpus_pin(o->core);
+
+    while ((rc = db_read(o->db, o->flush_ns, &half)) != 0) {
+        uint64_t bytes = 0, took_ns = 0;
+        if (rc == 1) {
+            const uint64_t before_bytes = store_account(o->store).bytes;
+            const uint64_t before_ns = now_ns();
+            disk_write(r, &half);
+            db_release(o->db);
+            took_ns = now_ns() - before_ns;
+            bytes = store_account(o->store).bytes - before_bytes;
+        }
+        aux_work(r, bytes, took_ns);
+        set_state(r, READER_WAITING);
+    }
+    set_state(r, READER_STORING);
+    insist(r, finish_step, 0);
+    ssize_t n = write(o->ended_fd, &one, sizeof(one));
+    assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
+    return NULL;
+}
+
+int reader_start(struct reader **ret, const struct reader_options *options)
+{
+    struct reader *r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return -ENOMEM;
+    int rc = -ENOMEM;
+    r->options = *options;
+    r->extents = calloc(db_state(options->db).extent_count, sizeof(struct extent_header *));
+    if (r->extents == NULL)
+        goto fail;
+    rc = -pthread_create(&r->thread, NULL, reader_main, r);
+    if (rc < 0)
+        goto fail;
+    *ret = r;
+    return 0;
+
+fail:
+    free(r->extents);
+    free(r);
+    return rc;
+}
+
+int reader_join(struct reader *r)
+{
+    int rc = pthread_join(r->thread, NULL);
+    assert(rc == 0);
+    rc = r->pin_error;
+    free(r->extents);
+    free(r);
+    return rc;
+}
+
+void reader_account(const struct reader *r, struct reader_account *ret)
+{
+    ret->state = (enum reader_state)atomic_load_explicit(&r->state, memory_order_relaxed);
+    ret->progress = atomic_load_explicit(&r->progress, memory_order_relaxed);
+    ret->halves = atomic_load_explicit(&r->halves, memory_order_relaxed);
+    ret->store_ns = atomic_load_explicit(&r->store_ns, memory_order_relaxed);
+    ret->last_bytes_per_sec = atomic_load_explicit(&r->last_bytes_per_sec, memory_order_relaxed);
+    for (int i = 0; i < TIME_CLASSES; i++)
+        ret->store_times[i] = atomic_load_explicit(&r->store_times[i], memory_order_relaxed);
+    ret->disk_held_since_ns = atomic_load_explicit(&r->disk_held_since_ns, memory_order_relaxed);
+    ret->disk_error = atomic_load_explicit(&r->disk_error, memory_order_relaxed);
+}

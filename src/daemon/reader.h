@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The reader: the thread that runs db_read -> disk_write -> aux_work, and after db_close finishes the
+ * stream. Started and joined by the main thread; adds 1 to ended_fd when all is stored.
+ */
+#ifndef DBUFD_DAEMON_READER_H
+#define DBUFD_DAEMON_READER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../buffer/db.h"
+#include "../disk/store.h"
+#include "notify.h"
+
+enum { TIME_CLASSES = 32 }; /* times by power of two of microseconds */
+
+struct reader_options {
+    struct db *db;
+    struct store *store;
+    const struct notify *notify;
+    uint64_t flush_ns; /* the longest that db_read waits */
+    int core;          /* to be pinned to; < 0: nowhere */
+    int ended_fd;      /* eventfd */
+};
+
+struct reader;
+
+/* Starts the thread. -errno: *ret untouched. */
+int reader_start(struct reader **ret, const struct reader_options *options);
+
+/* Waits for the thread to end and frees it. Returns 0 or -errno of pinning. */
+int reader_join(struct reader *reader);
+
+enum reader_state { READER_WAITING, READER_STORING, READER_DISK_HELD };
+
+/* What it has done. Any thread; wait-free. */
+struct reader_account {
+    enum reader_state state;
+    uint64_t progress;   /* grows whenever it gets anywhere, a counted retry included */
+    uint64_t halves;     /* stored */
+    uint64_t store_ns;   /* spent storing them */
+    uint64_t last_bytes_per_sec; /* of the last half, by aux_work */
+    uint64_t store_times[TIME_CLASSES]; /* halves by the time that they took */
+    uint64_t disk_held_since_ns; /* CLOCK_MONOTONIC; 0: the disk is well */
+    int disk_error;              /* errno, while held */
+};
+void reader_account(const struct reader *reader, struct reader_account *ret);
+
+#endif

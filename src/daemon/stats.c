@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * See stats.h. Nothing here fails: a figure that cannot be had (jemalloc's, in a build without it)
+ * is 0.
+ */
+#include "stats.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { TEXT_BYTES = 24 };
+
+/* A build with a sanitizer has the sanitizer's allocator instead. */
+int mallctl(const char *name, void *old, size_t *old_bytes, void *new, size_t new_bytes)
+    __attribute__((weak));
+
+static uint64_t heap_figure(const char *name)
+{
+    size_t value = 0, value_bytes = sizeof(value);
+    if (mallctl == NULL || mallctl(name, &value, &value_bytes, NULL, 0) != 0)
+        return 0;
+    return value;
+}
+
+static void gather_heap(struct stats *ret)
+{
+    uint64_t epoch = 1; /* jemalloc's own: setting it makes it count anew */
+    if (mallctl != NULL)
+        (void)mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch));
+    ret->heap_allocated_bytes = heap_figure("stats.allocated");
+    ret->heap_active_bytes = heap_figure("stats.active");
+    ret->heap_resident_bytes = heap_figure("stats.resident");
+}
+
+static void gather_writers(const struct stats_sources *sources, struct stats *ret)
+{
+    ret->writer_bytes_least = UINT64_MAX;
+    for (unsigned i = 0; i < sources->writer_count; i++) {
+        const struct db_account in = db_account(db_writer(sources->db, i));
+        ret->accepted_blocks += in.blocks;
+        ret->accepted_bytes += in.bytes;
+        ret->held_usec += in.held_ns / 1000;
+        ret->holds += in.holds;
+        if (in.bytes < ret->writer_bytes_least)
+            ret->writer_bytes_least = in.bytes;
+        if (in.bytes > ret->writer_bytes_most)
+            ret->writer_bytes_most = in.bytes;
+
+        struct writer_account account;
+        writer_account(sources->writers[i], &account);
+        ret->lines_cut += account.lines_cut;
+        for (int class = 0; class < SIZE_CLASSES; class ++)
+            ret->sizes[class] += account.sizes[class];
+    }
+}
+
+static void gather_store(const struct store_account *out, struct stats *ret)
+{
+    ret->persisted_blocks = out->blocks;
+    ret->persisted_bytes = out->bytes;
+    ret->file_bytes = out->file_bytes;
+    ret->segments = out->segments;
+    ret->segments_deleted = out->segments_deleted;
+    ret->write_usec = out->write_ns / 1000;
+    ret->sync_usec = out->sync_ns / 1000;
+    ret->syncs = out->syncs;
+    ret->digest = out->digest;
+}
+
+static void gather_buffer(const struct stats_sources *sources, struct stats *ret)
+{
+    const struct db_state state = db_state(sources->db);
+    const uint64_t unstored = (uint64_t)state.halves_unstored * state.extent_count;
+    ret->fill_percent = (state.claimed + unstored) * 100 / (2 * (uint64_t)state.extent_count);
+    ret->held_writers = state.writers_held;
+}
+
+static uint64_t per_second(uint64_t now, uint64_t before, uint64_t elapsed_ns)
+{
+    return elapsed_ns == 0 ? 0 : (uint64_t)((double)(now - before) * 1e9 / (double)elapsed_ns);
+}
+
+void stats_gather(const struct stats_sources *sources, const struct stats *before,
+                  struct stats *ret)
+{
+    *ret = (struct stats){0};
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail */
+    ret->time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+
+    /* The order matters: see the header. */
+    const struct store_account out = store_account(sources->store);
+    gather_store(&out, ret);
+    gather_writers(sources, ret);
+    assert(ret->accepted_bytes >= ret->persisted_bytes);
+    assert(ret->accepted_blocks >= ret->persisted_blocks);
+    ret->buffered_bytes = ret->accepted_bytes - ret->persisted_bytes - ret->dropped_bytes;
+    ret->buffered_blocks = ret->accepted_blocks - ret->persisted_blocks - ret->dropped_blocks;
+    ret->at_risk_bytes = ret->accepted_bytes - ret->dropped_bytes - out.durable_bytes;
+
+    const uint64_t elapsed_ns = ret->time_ns - before->time_ns;
+    ret->in_bytes_per_sec = per_second(ret->accepted_bytes, before->accepted_bytes, elapsed_ns);
+    ret->in_blocks_per_sec = per_second(ret->accepted_blocks, before->accepted_blocks, elapsed_ns);
+    ret->out_bytes_per_sec = per_second(ret->persisted_bytes, before->persisted_bytes, elapsed_ns);
+
+    struct reader_account reader;
+    reader_account(sources->reader, &reader);
+    ret->halves = reader.halves;
+    ret->last_half_bytes_per_sec = reader.last_bytes_per_sec;
+    ret->disk_error = reader.disk_error;
+    if (reader.disk_held_since_ns != 0)
+        ret->disk_held_sec = (ret->time_ns - reader.disk_held_since_ns) / 1000000000 + 1;
+
+    gather_buffer(sources, ret);
+    gather_heap(ret);
+}
+
+/* ---- In words
+ * ------------------------------------------------------------------------------------ */
+
+char *stats_bytes(uint64_t bytes, char *text, size_t text_bytes)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 999.5 && unit + 1 < sizeof(units) / sizeof(*units)) {
+        value /= 1000;
+        unit++;
+    }
+    (void)snprintf(text, text_bytes, unit == 0 || value >= 99.95 ? "%.0f %s" : "%.3g %s", value,
+                   units[unit]);
+    return text;
+}
+
+/* Writes "sizes: blocks" pairs, "16:120 32:77", of the size classes that are not empty. */
+static void format_sizes(const struct stats *stats, char *text, size_t text_bytes)
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (int class = 0; class < SIZE_CLASSES; class ++) {
+        if (stats->sizes[class] == 0)
+            continue;
+        int n = snprintf(text + at, text_bytes - at, "%s%lu:%" PRIu64, at == 0 ? "" : " ",
+                         class == 0 ? 0UL : 1UL << (class - 1), stats->sizes[class]);
+        assert(n > 0 && (size_t)n < text_bytes - at);
+        at += (size_t)n;
+    }
+}
+
+void stats_report(const struct notify *notify, const struct stats *stats, int final)
+{
+    char in[TEXT_BYTES], out[TEXT_BYTES], risk[TEXT_BYTES], sizes[SIZE_CLASSES * 32];
+    format_sizes(stats, sizes, sizeof(sizes));
+    const struct event_field fields[] = {
+#define COUNTER(member, field, unit, help) {field, NULL, stats->member},
+#define GAUGE(member, field, unit, help)   {field, NULL, stats->member},
+#include "stats.def"
+#undef COUNTER
+#undef GAUGE
+        {"BLOCK_SIZES", sizes, 0},
+    };
+    notify_event(notify, EVENT_REPORT, fields, sizeof(fields) / sizeof(*fields),
+                 "%s %s/s, out %s/s, %" PRIu64 " blocks/s; accepted %" PRIu64
+                 " = persisted %" PRIu64 " + buffered %" PRIu64 " + dropped %" PRIu64
+                 " bytes; buffer %" PRIu64 " %% full, %" PRIu64 " held; %s at risk",
+                 final ? "in all: in" : "in", stats_bytes(stats->in_bytes_per_sec, in, sizeof(in)),
+                 stats_bytes(stats->out_bytes_per_sec, out, sizeof(out)), stats->in_blocks_per_sec,
+                 stats->accepted_bytes, stats->persisted_bytes, stats->buffered_bytes,
+                 stats->dropped_bytes, stats->fill_percent, stats->held_writers,
+                 stats_bytes(stats->at_risk_bytes, risk, sizeof(risk)));
+}
+
+char *stats_status(const struct stats *stats, char *text, size_t text_bytes)
+{
+    char in[TEXT_BYTES], out[TEXT_BYTES], risk[TEXT_BYTES], disk[96] = "disk ok";
+    if (stats->disk_held_sec != 0)
+        (void)snprintf(disk, sizeof(disk), "disk refuses for %" PRIu64 " s: %s",
+                       stats->disk_held_sec, strerror(stats->disk_error));
+    (void)snprintf(text, text_bytes,
+                   "in %s/s, out %s/s, %" PRIu64 " blocks/s; buffer %" PRIu64 " %% full, %" PRIu64
+                   " held; %s at risk; %s",
+                   stats_bytes(stats->in_bytes_per_sec, in, sizeof(in)),
+                   stats_bytes(stats->out_bytes_per_sec, out, sizeof(out)),
+                   stats->in_blocks_per_sec, stats->fill_percent, stats->held_writers,
+                   stats_bytes(stats->at_risk_bytes, risk, sizeof(risk)), disk);
+    return text;
+}

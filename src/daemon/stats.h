@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The figures of stats.def, gathered from everyone's accounts, and the two lines made of them.
+ *
+ * Main thread only. Gathering takes no lock and stops nobody: what was stored is read first and what
+ * was accepted after it, so that the balance accepted = persisted + buffered + dropped closes with
+ * nothing negative in it, at any moment.
+ */
+#ifndef DBUFD_DAEMON_STATS_H
+#define DBUFD_DAEMON_STATS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../buffer/db.h"
+#include "../disk/store.h"
+#include "notify.h"
+#include "reader.h"
+#include "writer.h"
+
+struct stats {
+#define COUNTER(member, field, unit, help) uint64_t member;
+#define GAUGE(member, field, unit, help)   uint64_t member;
+#include "stats.def"
+#undef COUNTER
+#undef GAUGE
+    uint64_t time_ns;             /* CLOCK_MONOTONIC */
+    uint64_t sizes[SIZE_CLASSES]; /* accepted blocks by size class */
+    uint64_t disk_held_sec;       /* 0: the disk is well */
+    int disk_error;               /* errno, while held */
+};
+
+struct stats_sources {
+    struct db *db;
+    const struct store *store;
+    const struct reader *reader;
+    struct writer *const *writers;
+    unsigned writer_count;
+};
+
+/* Gathers everything; the rates are those since `before` (all zero: since the start). */
+void stats_gather(const struct stats_sources *sources, const struct stats *before,
+                  struct stats *ret);
+
+/* The report: one line for a person, every figure as a journal field. `final`: the last one. */
+void stats_report(const struct notify *notify, const struct stats *stats, int final);
+
+/* The one line for `systemctl status`. Returns text. */
+char *stats_status(const struct stats *stats, char *text, size_t text_bytes);
+
+/* "1.92 GB" and the like, units of 1000. Returns text. */
+char *stats_bytes(uint64_t bytes, char *text, size_t text_bytes);
+
+#endif

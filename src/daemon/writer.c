@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Happy path: produce_data puts a block right into the double buffer, db_write_end publishes it,
+ * account_data counts it. No system call and no lock while there is room, but for what the source
+ * itself needs and for the clock.
+ * Waiting: for data, in source_wait, outside of the buffer; for room, held, in db_write_begin; for
+ * the rate, in pace.
+ * On stop: what the source has already taken from outside still goes in; then the thread ends.
+ * Failure: a broken source is told of once and ends this writer alone.
+ */
+#include "writer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cpus.h"
+
+enum { LINE_BYTES = 64 };
+
+static const uint64_t second_ns = 1000000000;
+static const uint64_t pace_slack_ns = 2000000; /* running ahead of the rate by this much is fine */
+
+struct writer {
+    /* Its own cache lines: counted by the thread, read by the report. */
+    _Alignas(LINE_BYTES) _Atomic uint64_t sizes[SIZE_CLASSES];
+    _Atomic uint64_t lines_cut;
+
+    _Alignas(LINE_BYTES) struct writer_options options;
+    struct source *source;
+    uint64_t taken;    /* bytes so far, of limit */
+    uint64_t begun_ns; /* when the rate began to count */
+    uint64_t paced;    /* bytes since then */
+    bool stopping;
+    int error;
+    pthread_t thread;
+};
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    (void)clock_gettime(clock, &now); /* cannot fail with these clocks */
+    return (uint64_t)now.tv_sec * second_ns + (uint64_t)now.tv_nsec;
+}
+
+/* Sleeps until the rate allows the next block, or stop. */
+static void pace(struct writer *w)
+{
+    const uint64_t rate = w->options.rate;
+    const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+    const uint64_t due_ns =
+        w->begun_ns + (uint64_t)((double)w->paced / (double)rate * (double)second_ns);
+    if (due_ns > now_ns + pace_slack_ns) {
+        struct timespec rest = {.tv_sec = (time_t)((due_ns - now_ns) / second_ns),
+                                .tv_nsec = (long)((due_ns - now_ns) % second_ns)};
+        struct pollfd stop = {.fd = w->options.source.stop_fd, .events = POLLIN};
+        (void)ppoll(&stop, 1, &rest, NULL); /* early or not: the next round looks again */
+    } else if (due_ns + second_ns < now_ns) {
+        /* It was held, or had no data: what it missed is not caught up with a burst. */
+        w->begun_ns = now_ns;
+        w->paced = 0;
+    }
+}
+
+/* 1: a block of *ret lies at *ret_room, in the double buffer and still inside its busy section.
+ * 0: the writer is at its end. -EAGAIN: nothing yet. Else -errno of the source. */
+static int produce_data(struct writer *w, struct block_info *ret)
+{
+    const struct writer_options *o = &w->options;
+    size_t room_bytes = o->source.max_block;
+    if (room_bytes > o->limit - w->taken)
+        room_bytes = (size_t)(o->limit - w->taken);
+    if (room_bytes == 0)
+        return 0;
+
+    void *room = db_write_begin(o->db_writer, room_bytes);
+    int rc = source_produce(w->source, room, room_bytes, ret);
+    if (rc != 1)
+        db_write_cancel(o->db_writer);
+    return rc;
+}
+
+static unsigned size_class(size_t bytes)
+{
+    return bytes == 0 ? 0 : 64 - (unsigned)__builtin_clzll(bytes);
+}
+
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+    /* Only this thread writes it: no need for a locked instruction. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static void account_data(struct writer *w, const struct block_info *block)
+{
+    add(&w->sizes[size_class(block->bytes)], 1);
+    if (block->flags & BLOCK_CUT)
+        add(&w->lines_cut, 1);
+    w->taken += block->bytes;
+    w->paced += block->bytes;
+}
+
+/* One block, or one wait for it. 1: go on; 0: at the end; -errno: broken. */
+static int cycle(struct writer *w)
+{
+    if (!w->stopping && atomic_load_explicit(w->options.stop, memory_order_relaxed)) {
+        w->stopping = true;
+        source_stop(w->source);
+    }
+    if (w->options.rate != 0 && !w->stopping)
+        pace(w);
+
+    struct block_info block;
+    int rc = produce_data(w, &block);
+    if (rc == 1) {
+        db_write_end(w->options.db_writer, block.bytes, block.flags, clock_ns(CLOCK_REALTIME));
+        account_data(w, &block);
+    } else if (rc == -EAGAIN) {
+        rc = source_wait(w->source, -1);
+        if (rc >= 0)
+            rc = 1;
+    }
+    return rc;
+}
+
+static void tell_end(const struct writer *w, int rc)
+{
+    const struct source_options *s = &w->options.source;
+    const char *kind = source_kind_name(s->kind);
+    const struct event_field fields[] = {{"WRITER", NULL, s->writer}, {"SOURCE", kind, 0}};
+    if (rc < 0)
+        notify_event(w->options.notify, EVENT_SOURCE_BROKEN, fields, 2,
+                     "writer %u: its %s source%s%s broke: %s; it ends, what it had read is kept",
+                     s->writer, kind, s->path[0] != '\0' ? " " : "", s->path, strerror(-rc));
+    else if (!w->stopping && s->kind != SOURCE_RANDOM) /* that one ends at its limit only */
+        notify_event(w->options.notify, EVENT_SOURCE_ENDED, fields, 2,
+                     "writer %u: its %s source has ended", s->writer, kind);
+}
+
+static void *writer_main(void *argument)
+{
+    struct writer *w = argument;
+    const uint64_t one = 1;
+    if (w->options.core >= 0)
+        w->error = cpus_pin(w->options.core);
+    w->begun_ns = clock_ns(CLOCK_MONOTONIC);
+
+    int rc = w->error < 0 ? w->error : 1;
+    while (rc == 1)
+        rc = cycle(w);
+    w->error = rc;
+    tell_end(w, rc);
+    ssize_t n = write(w->options.ended_fd, &one, sizeof(one));
+    assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
+    return NULL;
+}
+
+int writer_start(struct writer **ret, const struct writer_options *options)
+{
+    struct writer *w = aligned_alloc(LINE_BYTES, sizeof(*w));
+    if (w == NULL)
+        return -ENOMEM;
+    memset(w, 0, sizeof(*w));
+    w->options = *options;
+    int rc = source_open(&w->source, &options->source);
+    if (rc < 0)
+        goto fail;
+    rc = -pthread_create(&w->thread, NULL, writer_main, w);
+    if (rc < 0)
+        goto fail;
+    *ret = w;
+    return 0;
+
+fail:
+    source_close(w->source);
+    free(w);
+    return rc;
+}
+
+int writer_join(struct writer *w)
+{
+    int rc = pthread_join(w->thread, NULL);
+    assert(rc == 0);
+    rc = w->error;
+    source_close(w->source);
+    free(w);
+    return rc;
+}
+
+void writer_account(const struct writer *w, struct writer_account *ret)
+{
+    for (int i = 0; i < SIZE_CLASSES; i++)
+        ret->sizes[i] = atomic_load_explicit(&w->sizes[i], memory_order_relaxed);
+    ret->lines_cut = atomic_load_explicit(&w->lines_cut, memory_order_relaxed);
+}

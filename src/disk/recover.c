@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * recover: where a stream goes on.
+ *
+ * Happy path: the last segment is read from its first checkpoint to its end; the tally of the
+ * stream and the end of the last whole extent are known then.
+ *
+ * Failure modes:
+ *   - behind the last whole extent there is a torn one, or many pages of which only some were
+ *     written: kept in PATH.torn and cut off;
+ *   - there is only room that was never used: cut off;
+ *   - damage with whole extents behind it is no torn tail: nothing is cut, the stream goes on behind
+ *     the last whole extent, and verifying will show the damage;
+ *   - whole extents without the checkpoint before them: -EBADMSG, this is for a person to look at;
+ *   - the last file holds no whole extent at all (a disk that forgot what it had acknowledged): it is
+ *     renamed to PATH.torn, and the one before it counts;
+ *   - an empty file is as good as none, and is removed.
+ */
+#include "recover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "scan.h"
+
+enum {
+    COPY_BYTES = 1 << 20,
+    TORN_NAMES_MAX = 1000 /* torn tails of one segment that are kept apart */
+};
+
+/* What is read must be what the disk has: a page that only the cache had would be built on, and
+ * could still go away. */
+static int sync_file(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    int rc = fdatasync(fd) < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+/* A whole extent of the segment. */
+static void add_extent(struct recovery *recovery, const struct scan_extent *extent)
+{
+    struct tally *tally = &recovery->tally;
+    const struct extent_header *header = extent->header;
+
+    if (header->flags & EXTENT_CHECKPOINT) {
+        const struct checkpoint_writer *writers;
+        const struct checkpoint *checkpoint =
+            scan_checkpoint(extent->data, header->used, &writers);
+        assert(checkpoint); /* scan_next has looked at it */
+        tally_restore(tally, header, checkpoint, writers);
+    } else {
+        tally_add(tally, header, tally_data_bytes(header, extent->data));
+        tally->next_seq = header->seq + 1; /* behind damage there is a gap */
+    }
+    recovery->found = true;
+    recovery->end = extent->offset + extent->bytes;
+    recovery->torn = false;
+}
+
+/* -EBADMSG: there are whole extents, but no checkpoint that says where they belong. */
+static int read_extents(struct scan *scan, struct recovery *recovery)
+{
+    struct scan_extent extent;
+    bool orphans = false;
+
+    while (scan_next(scan, &extent) == 1) {
+        bool whole = extent.fault == SCAN_OK || extent.fault == SCAN_PADDING_CHANGED;
+        bool newer = whole && (!recovery->found || extent.header->seq >= recovery->tally.next_seq);
+        /* Only a checkpoint says what came before. */
+        bool start = recovery->found || (whole && extent.header->flags & EXTENT_CHECKPOINT);
+        if (newer && start)
+            add_extent(recovery, &extent);
+        else if (newer)
+            orphans = true;
+        else if (!whole && extent.fault != SCAN_EMPTY_TAIL)
+            recovery->torn = true;
+    }
+    return orphans && !recovery->found ? -EBADMSG : 0;
+}
+
+/* Reads one segment. 0: recovery->found says whether it has a whole extent. */
+static int read_segment(const struct stream_file *file, struct recovery *recovery)
+{
+    struct scan *scan;
+    int rc = sync_file(file->path);
+
+    if (rc == 0)
+        rc = scan_open(&scan, file->path);
+    if (rc < 0)
+        return rc;
+    const struct segment_header *header = scan_header(scan);
+    memcpy(recovery->uuid, header->stream_uuid, sizeof(recovery->uuid));
+    recovery->bytes = scan_file_bytes(scan);
+    if (header->number > recovery->number)
+        recovery->number = header->number;
+    rc = read_extents(scan, recovery);
+    scan_close(scan);
+    return rc;
+}
+
+static int add_hollow(struct recovery *recovery, const char *path)
+{
+    char **grown =
+        reallocarray(recovery->hollow, recovery->hollow_count + 1, sizeof(recovery->hollow[0]));
+
+    if (!grown)
+        return -ENOMEM;
+    recovery->hollow = grown;
+    grown[recovery->hollow_count] = strdup(path);
+    if (!grown[recovery->hollow_count])
+        return -ENOMEM;
+    recovery->hollow_count++;
+    return 0;
+}
+
+/* The newest file that has a whole extent, and all behind it that have none. */
+static int look_backwards(const struct stream_files *files, struct recovery *recovery)
+{
+    for (size_t left = files->count; left > 0; left--) {
+        const struct stream_file *file = &files->files[left - 1];
+        if (file->number > recovery->number)
+            recovery->number = file->number;
+        int rc = read_segment(file, recovery);
+        if (rc < 0 && rc != -ENODATA)
+            return rc;
+        if (recovery->found) {
+            recovery->path = strdup(file->path);
+            return recovery->path ? 0 : -ENOMEM;
+        }
+        rc = add_hollow(recovery, file->path);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int recover_look(const struct stream_files *files, struct recovery *ret)
+{
+    struct recovery *recovery = calloc(1, sizeof(*recovery)); /* it is large */
+
+    if (!recovery)
+        return -ENOMEM;
+    int rc = look_backwards(files, recovery);
+    if (rc < 0)
+        recover_free(recovery);
+    else
+        *ret = *recovery;
+    free(recovery);
+    return rc;
+}
+
+/* A new file beside `path`, named PATH.torn, or PATH.torn.2 and so on. */
+static int create_torn(const char *path, char **ret_path)
+{
+    for (int number = 1; number <= TORN_NAMES_MAX; number++) {
+        char *torn_path;
+        int length = number == 1 ? asprintf(&torn_path, "%s.torn", path)
+                                 : asprintf(&torn_path, "%s.torn.%d", path, number);
+        if (length < 0)
+            return -ENOMEM;
+        int fd = open(torn_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+        if (fd >= 0) {
+            *ret_path = torn_path;
+            return fd;
+        }
+        int error = errno;
+        free(torn_path);
+        if (error != EEXIST)
+            return -error;
+    }
+    return -EEXIST;
+}
+
+static int write_all(int fd, const unsigned char *data, size_t bytes, uint64_t offset)
+{
+    while (bytes > 0) {
+        ssize_t written = pwrite(fd, data, bytes, (off_t)offset);
+        if (written < 0 && errno != EINTR)
+            return -errno;
+        if (written > 0) {
+            data += written;
+            offset += (uint64_t)written;
+            bytes -= (size_t)written;
+        }
+    }
+    return 0;
+}
+
+static size_t without_zeros(const unsigned char *data, size_t bytes)
+{
+    while (bytes > 0 && data[bytes - 1] == 0)
+        bytes--;
+    return bytes;
+}
+
+/* Copies `from` from `offset` on to `to`, leaving zeros out where they fill a whole piece or end it.
+ * A page that cannot be read is left out too: nobody else will read it either. */
+static int copy_tail(int from, uint64_t offset, uint64_t end, int to)
+{
+    unsigned char *room = malloc(COPY_BYTES);
+    uint64_t start = offset;
+    int rc = room ? 0 : -ENOMEM;
+
+    while (rc == 0 && offset < end) {
+        ssize_t got = pread(from, room, COPY_BYTES, (off_t)offset);
+        if (got == 0)
+            break;
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            offset += FORMAT_ALIGN;
+            continue;
+        }
+        rc = write_all(to, room, without_zeros(room, (size_t)got), offset - start);
+        offset += (uint64_t)got;
+    }
+    free(room);
+    if (rc == 0 && fdatasync(to) < 0)
+        rc = -errno;
+    return rc;
+}
+
+static int keep_tail(const struct recovery *recovery, int from, const struct output *output)
+{
+    char *torn_path;
+    int to = create_torn(recovery->path, &torn_path);
+
+    if (to < 0)
+        return to;
+    int rc = copy_tail(from, recovery->end, recovery->bytes, to);
+    close(to);
+    if (rc == 0)
+        rc = output->sync_directory(output->context, torn_path);
+    if (rc < 0)
+        (void)unlink(torn_path); /* half a copy helps nobody, and the next try makes a new one */
+    free(torn_path);
+    return rc;
+}
+
+static int cut_file(const struct recovery *recovery, const struct output *output)
+{
+    int fd = open(recovery->path, O_RDWR | O_CLOEXEC);
+    int rc;
+
+    if (fd < 0)
+        return -errno;
+    rc = recovery->torn ? keep_tail(recovery, fd, output) : 0;
+    if (rc == 0)
+        rc = output->truncate(output->context, fd, recovery->end);
+    if (rc == 0)
+        rc = output->sync(output->context, fd);
+    close(fd);
+    return rc;
+}
+
+/* A file without a whole extent: its name becomes that of a torn tail. */
+static int put_hollow_aside(const char *path, const struct output *output, recover_report *report,
+                            void *context)
+{
+    struct stat status;
+    char *torn_path;
+
+    if (stat(path, &status) < 0)
+        return -errno;
+    if (status.st_size == 0)
+        return output->remove(output->context, path);
+    int fd = create_torn(path, &torn_path);
+    if (fd < 0)
+        return fd;
+    close(fd);
+    int rc = rename(path, torn_path) < 0 ? -errno : 0; /* over the name that was just reserved */
+    if (rc == 0)
+        rc = output->sync_directory(output->context, path);
+    if (rc == 0)
+        report(context, path, 0, (uint64_t)status.st_size, true);
+    free(torn_path);
+    return rc;
+}
+
+int recover_cut(const struct recovery *recovery, const struct output *output,
+                recover_report *report, void *context)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < recovery->hollow_count && rc == 0; i++)
+        rc = put_hollow_aside(recovery->hollow[i], output, report, context);
+    if (rc < 0 || !recovery->path || recovery->bytes <= recovery->end)
+        return rc;
+    rc = cut_file(recovery, output);
+    if (rc == 0)
+        report(context, recovery->path, recovery->end, recovery->bytes - recovery->end,
+               recovery->torn);
+    return rc;
+}
+
+void recover_free(struct recovery *recovery)
+{
+    for (size_t i = 0; i < recovery->hollow_count; i++)
+        free(recovery->hollow[i]);
+    free(recovery->hollow);
+    free(recovery->path);
+    *recovery = (struct recovery){0};
+}

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading a segment back.
+ *
+ * Happy path: the file is read forward through one window of memory, a MiB or more at a time; each
+ * extent lies in it in one piece, is checked there, and is handed out where it lies.
+ *
+ * Failure modes:
+ *   - a header that is none, or not ours: the next valid extent is looked for, page by page;
+ *   - nothing valid follows: what is there is damage up to its last byte that is not zero, and room
+ *     that was never used behind it. A recycled file has older extents there (their sequence is
+ *     below the segment's first), and the rest of one that was partly overwritten in front of them;
+ *   - a length that lies: no extent takes more than EXTENT_BYTES_MAX, nor more than the file has,
+ *     nor reaches over the start of the next valid one;
+ *   - a read error: the page is damage, and reading goes on behind it;
+ *   - the file shrinks meanwhile: it ends where reading found its end.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdalign.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crc32c.h"
+#include "scan.h"
+
+#define EXTENT_BYTES_MAX                                                                           \
+    ((size_t)(2 << 20) + FORMAT_ALIGN)               /* stored bytes of the largest extent         \
+                                                      */
+#define READ_BYTES   ((size_t)1 << 20)               /* least to ask the file for */
+#define WINDOW_BYTES (EXTENT_BYTES_MAX + READ_BYTES) /* one extent, kept, and one read */
+
+struct scan {
+    int fd;
+    uint64_t file_bytes;
+    uint64_t offset;       /* of the next extent */
+    uint64_t newer_offset; /* a search found a valid extent here and none before it */
+    uint32_t uuid_crc;     /* what the CRC of an extent's header starts from */
+    struct segment_header header;
+    struct extent_header found; /* a header that must outlive its place in the window */
+    unsigned char *window;      /* bytes of the file from window_offset on */
+    uint64_t window_offset;
+    size_t window_bytes;
+};
+
+/* ---- The window -------------------------------------------------------------------------------
+ */
+
+/* Reads on until the window holds `bytes`, or the file ends. -errno: it holds fewer. */
+static int window_fill(struct scan *scan, size_t bytes)
+{
+    while (scan->window_bytes < bytes) {
+        uint64_t from = scan->window_offset + scan->window_bytes;
+        uint64_t left = scan->file_bytes - from;
+        size_t want = bytes - scan->window_bytes;
+        if (want > left) {
+            want = (size_t)left; /* a file that grows is read as it was when it was opened */
+        }
+        if (want == 0) {
+            return 0;
+        }
+        ssize_t got = pread(scan->fd, scan->window + scan->window_bytes, want, (off_t)from);
+        if (got > 0) {
+            scan->window_bytes += (size_t)got;
+        } else if (got == 0) {
+            scan->file_bytes = from;
+        } else if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+/* Makes `bytes` bytes at `offset` lie in the window, or as many as the file has: *ret_bytes.
+ * -errno if they could not all be read. */
+static int window_load(struct scan *scan, uint64_t offset, size_t bytes,
+                       const unsigned char **ret_data, size_t *ret_bytes)
+{
+    assert(offset % FORMAT_ALIGN == 0 && offset <= scan->file_bytes && bytes <= EXTENT_BYTES_MAX);
+    uint64_t end = scan->window_offset + scan->window_bytes;
+    bool begins_inside = offset >= scan->window_offset && offset <= end;
+
+    if (!begins_inside || offset + bytes > end) {
+        size_t kept = begins_inside ? (size_t)(end - offset) : 0;
+        if (kept > 0) {
+            memmove(scan->window, scan->window + (offset - scan->window_offset), kept);
+        }
+        scan->window_offset = offset;
+        scan->window_bytes = kept;
+        int rc = window_fill(scan, kept + READ_BYTES > bytes ? kept + READ_BYTES : bytes);
+        /* A bad page farther on is met when it is needed. */
+        if (rc < 0 && scan->window_bytes < bytes) {
+            return rc;
+        }
+        end = offset + scan->window_bytes;
+    }
+    *ret_data = scan->window + (offset - scan->window_offset);
+    *ret_bytes = end - offset < bytes ? (size_t)(end - offset) : bytes;
+    return 0;
+}
+
+/* ---- Recognizing extents ----------------------------------------------------------------------
+ */
+
+static bool all_zero(const unsigned char *data, size_t bytes)
+{
+    return bytes == 0 || (data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0);
+}
+
+/* A header that this stream has written, here or elsewhere. */
+static bool is_ours(const struct scan *scan, const unsigned char *data, size_t bytes)
+{
+    const struct extent_header *header = (const struct extent_header *)data;
+    return bytes >= sizeof(*header) && header->magic == EXTENT_MAGIC &&
+           crc32c(scan->uuid_crc, data, offsetof(struct extent_header, header_crc)) ==
+               header->header_crc;
+}
+
+static bool is_in_place(const unsigned char *data, uint64_t offset)
+{
+    return ((const struct extent_header *)data)->place == offset / FORMAT_ALIGN;
+}
+
+static bool is_older(const struct scan *scan, const unsigned char *data)
+{
+    return ((const struct extent_header *)data)->seq < scan->header.first_seq;
+}
+
+static size_t stored_bytes_of(const unsigned char *data)
+{
+    size_t used = ((const struct extent_header *)data)->used;
+    return used > EXTENT_BYTES_MAX - FORMAT_ALIGN ? FORMAT_ALIGN : extent_stored_bytes(used);
+}
+
+/* What is behind a place that holds no valid extent. */
+struct behind {
+    uint64_t newer_offset; /* the next valid extent, or the end of the file */
+    uint64_t older_offset; /* the first older one before that; the end if none */
+    uint64_t nonzero_end;  /* end of the last page before it that holds anything */
+};
+
+/* Behind a zero page: where the next one may be that is not. Unwritten room is not read at all. */
+static uint64_t next_data(const struct scan *scan, uint64_t offset)
+{
+    off_t data = lseek(scan->fd, (off_t)offset, SEEK_DATA);
+    if (data < 0) {
+        return errno == ENXIO ? scan->file_bytes : offset + FORMAT_ALIGN;
+    }
+    uint64_t page = (uint64_t)data & ~(uint64_t)(FORMAT_ALIGN - 1);
+    return page > offset ? page : offset + FORMAT_ALIGN;
+}
+
+static struct behind look_behind(struct scan *scan, uint64_t offset)
+{
+    struct behind behind = {scan->file_bytes, scan->file_bytes, offset};
+    bool zero_before = false;
+
+    if (scan->newer_offset >= offset) {
+        behind.newer_offset = scan->newer_offset;
+        return behind; /* damage up to there, whatever it holds */
+    }
+    while (offset < scan->file_bytes) {
+        const unsigned char *page;
+        size_t bytes;
+        uint64_t next = offset + FORMAT_ALIGN;
+        int rc = window_load(scan, offset, FORMAT_ALIGN, &page, &bytes);
+        bool zero = rc == 0 && all_zero(page, bytes);
+        if (zero) {
+            if (!zero_before || offset % READ_BYTES == 0) {
+                next = next_data(scan, offset);
+            }
+        } else if (rc == 0 && is_ours(scan, page, bytes) && is_in_place(page, offset)) {
+            if (!is_older(scan, page)) {
+                behind.newer_offset = scan->newer_offset = offset;
+                return behind;
+            }
+            if (offset < behind.older_offset) {
+                behind.older_offset = offset;
+            }
+            next = offset + stored_bytes_of(page);
+        } else {
+            behind.nonzero_end = next < scan->file_bytes ? next : scan->file_bytes;
+        }
+        zero_before = zero;
+        offset = next;
+    }
+    behind.newer_offset = scan->file_bytes; /* it may have shrunk */
+    if (behind.older_offset > scan->file_bytes) {
+        behind.older_offset = scan->file_bytes;
+    }
+    return behind;
+}
+
+/* How much of an extent's `bytes`, which lie in the window, comes before the next valid one. */
+static size_t own_bytes(const struct scan *scan, uint64_t offset, const unsigned char *data,
+                        size_t bytes)
+{
+    for (size_t at = FORMAT_ALIGN; at < bytes; at += FORMAT_ALIGN) {
+        if (is_ours(scan, data + at, bytes - at) && is_in_place(data + at, offset + at) &&
+            !is_older(scan, data + at)) {
+            return at;
+        }
+    }
+    return bytes;
+}
+
+/* ---- Checking an extent -----------------------------------------------------------------------
+ */
+
+int scan_block(const unsigned char *data, size_t used, size_t *position,
+               const struct block_header **ret_block, const unsigned char **ret_data)
+{
+    size_t at = *position;
+    if (at == used) {
+        return 0;
+    }
+    if (at > used || used - at < sizeof(struct block_header)) {
+        return -EBADMSG;
+    }
+    const struct block_header *block = (const struct block_header *)(data + at);
+    if (block->length > FORMAT_BLOCK_MAX || block_bytes(block->length) > used - at) {
+        return -EBADMSG;
+    }
+    *position = at + block_bytes(block->length);
+    *ret_block = block;
+    *ret_data = data + at + sizeof(*block);
+    return 1;
+}
+
+const struct checkpoint *scan_checkpoint(const unsigned char *data, size_t used,
+                                         const struct checkpoint_writer **ret_writers)
+{
+    const struct checkpoint *checkpoint = (const struct checkpoint *)data;
+    if (used < sizeof(*checkpoint) || checkpoint->writer_count > FORMAT_WRITERS_MAX ||
+        used != sizeof(*checkpoint) + checkpoint->writer_count * sizeof(**ret_writers) ||
+        checkpoint->random > 1) {
+        return NULL;
+    }
+    if (checkpoint->random == 1 && (checkpoint->min_block > checkpoint->max_block ||
+                                    checkpoint->max_block > FORMAT_BLOCK_MAX)) {
+        return NULL;
+    }
+    *ret_writers = (const struct checkpoint_writer *)(data + sizeof(*checkpoint));
+    return checkpoint;
+}
+
+static bool blocks_add_up(const struct extent_header *header, const unsigned char *data)
+{
+    if (header->flags & EXTENT_CHECKPOINT) {
+        const struct checkpoint_writer *writers;
+        return scan_checkpoint(data, header->used, &writers) != NULL;
+    }
+    const struct block_header *block;
+    const unsigned char *block_data;
+    size_t position = 0;
+    uint64_t count = 0;
+    int rc;
+    while ((rc = scan_block(data, header->used, &position, &block, &block_data)) == 1) {
+        size_t padding = (8 - block->length % 8) % 8;
+        if (!all_zero(block_data + block->length, padding)) {
+            return false;
+        }
+        count++;
+    }
+    return rc == 0 && count == header->block_count && count > 0;
+}
+
+static bool fields_are_valid(const struct extent_header *header)
+{
+    const uint32_t ends = EXTENT_END | EXTENT_CLOSE;
+    return header->version == FORMAT_VERSION && header->writer < FORMAT_WRITERS_MAX &&
+           header->used <= EXTENT_BYTES_MAX - FORMAT_ALIGN &&
+           (header->flags & ~(EXTENT_CHECKPOINT | ends)) == 0 &&
+           ((header->flags & ends) == 0 || (header->flags & EXTENT_CHECKPOINT));
+}
+
+/* The checks of an extent that lies in memory with `bytes` of its stored ones; the first that
+ * fails. */
+static enum scan_fault check(const struct extent_header *header, uint64_t offset,
+                             const unsigned char *data, size_t bytes, bool *ret_data_is_whole)
+{
+    size_t behind_header = bytes - sizeof(*header);
+    *ret_data_is_whole =
+        header->used <= behind_header && crc32c(0, data, header->used) == header->data_crc;
+    if (header->used > behind_header) {
+        return SCAN_CUT;
+    }
+    if (header->place != offset / FORMAT_ALIGN) {
+        return SCAN_MISPLACED;
+    }
+    if (!*ret_data_is_whole) {
+        return SCAN_DATA_CHANGED;
+    }
+    if (!blocks_add_up(header, data)) {
+        return SCAN_BAD_BLOCKS;
+    }
+    if (bytes < extent_stored_bytes(header->used)) {
+        return SCAN_CUT;
+    }
+    if (!all_zero(data + header->used, behind_header - header->used)) {
+        return SCAN_PADDING_CHANGED;
+    }
+    return SCAN_OK;
+}
+
+/* ---- Going through a segment ------------------------------------------------------------------
+ */
+
+/* No extent can be had at scan->offset: damage, or room that was never used. What follows is looked
+ * at from `from` on; what is before that is damage in any case. */
+static void give_lost(struct scan *scan, uint64_t from, struct scan_extent *ret)
+{
+    struct behind behind = look_behind(scan, from);
+    uint64_t end = behind.newer_offset;
+
+    if (end >= scan->file_bytes) {
+        bool remains = ret->fault == SCAN_NO_EXTENT && behind.older_offset < scan->file_bytes;
+        if (remains || behind.nonzero_end <= scan->offset) {
+            ret->fault = SCAN_EMPTY_TAIL;
+        } else if (behind.nonzero_end < behind.older_offset) {
+            end = behind.nonzero_end;
+        } else {
+            end = behind.older_offset;
+        }
+    }
+    if (end > scan->file_bytes) {
+        end = scan->file_bytes;
+    }
+    ret->bytes = end - scan->offset;
+    scan->offset = end;
+}
+
+/* A header of ours is at scan->offset, at the beginning of `page`. */
+static void give_extent(struct scan *scan, const unsigned char *page, struct scan_extent *ret)
+{
+    const unsigned char *data;
+    size_t bytes;
+    bool data_is_whole;
+
+    scan->found = *(const struct extent_header *)page;
+    ret->header = &scan->found;
+    if (!fields_are_valid(&scan->found)) {
+        ret->fault = SCAN_BAD_BLOCKS;
+        give_lost(scan, scan->offset + FORMAT_ALIGN, ret);
+        return;
+    }
+    int rc = window_load(scan, scan->offset, extent_stored_bytes(scan->found.used), &data, &bytes);
+    if (rc < 0) {
+        ret->fault = SCAN_IO_ERROR;
+        ret->error = -rc;
+        ret->header = NULL;
+        give_lost(scan, scan->offset + FORMAT_ALIGN, ret);
+        return;
+    }
+    ret->fault =
+        check(&scan->found, scan->offset, data + sizeof(scan->found), bytes, &data_is_whole);
+    if (data_is_whole) {
+        ret->data = data + sizeof(scan->found);
+    }
+    if (ret->fault != SCAN_OK && ret->fault != SCAN_PADDING_CHANGED) {
+        bytes = own_bytes(scan, scan->offset, data, bytes);
+    }
+    ret->bytes = bytes;
+    scan->offset += bytes;
+}
+
+/* Why there is no extent in these bytes. */
+static enum scan_fault fault_of(const unsigned char *page, size_t bytes, uint64_t offset)
+{
+    const struct extent_header *header = (const struct extent_header *)page;
+    if (bytes < sizeof(*header)) {
+        return all_zero(page, bytes) ? SCAN_NO_EXTENT : SCAN_CUT;
+    }
+    bool was_one = header->magic == EXTENT_MAGIC ||
+                   (header->version == FORMAT_VERSION && header->place == offset / FORMAT_ALIGN);
+    return was_one ? SCAN_HEADER_CHANGED : SCAN_NO_EXTENT;
+}
+
+int scan_next(struct scan *scan, struct scan_extent *ret)
+{
+    const unsigned char *page;
+    size_t bytes;
+
+    if (scan->offset >= scan->file_bytes) {
+        return 0;
+    }
+    struct scan_extent found = {.fault = SCAN_OK, .offset = scan->offset};
+    int rc = window_load(scan, scan->offset, FORMAT_ALIGN, &page, &bytes);
+    if (rc < 0) {
+        found.fault = SCAN_IO_ERROR;
+        found.error = -rc;
+        give_lost(scan, scan->offset + FORMAT_ALIGN, &found);
+    } else if (bytes == 0) {
+        return 0; /* the file has shrunk */
+    } else if (!is_ours(scan, page, bytes)) {
+        found.fault = fault_of(page, bytes, scan->offset);
+        give_lost(scan, scan->offset, &found);
+    } else if (is_older(scan, page) && is_in_place(page, scan->offset) &&
+               look_behind(scan, scan->offset).newer_offset >= scan->file_bytes) {
+        found.fault = SCAN_NO_EXTENT;
+        give_lost(scan, scan->offset, &found);
+    } else {
+        /* Looking behind may have moved the window. */
+        rc = window_load(scan, scan->offset, FORMAT_ALIGN, &page, &bytes);
+        if (rc < 0 || bytes < sizeof(struct extent_header)) {
+            found.fault = rc < 0 ? SCAN_IO_ERROR : SCAN_CUT;
+            found.error = -rc;
+            give_lost(scan, scan->offset + FORMAT_ALIGN, &found);
+        } else {
+            give_extent(scan, page, &found);
+        }
+    }
+    *ret = found;
+    return 1;
+}
+
+int scan_skim(struct scan *scan, struct scan_extent *ret)
+{
+    alignas(struct extent_header) unsigned char page[FORMAT_ALIGN];
+    ssize_t got = pread(scan->fd, page, sizeof(page), (off_t)scan->offset);
+    const struct extent_header *header = (const struct extent_header *)page;
+
+    if (got == sizeof(page) && is_ours(scan, page, sizeof(page)) &&
+        is_in_place(page, scan->offset) && !is_older(scan, page) && fields_are_valid(header) &&
+        scan->offset + extent_stored_bytes(header->used) <= scan->file_bytes) {
+        scan->found = *header;
+        *ret = (struct scan_extent){.offset = scan->offset,
+                                    .bytes = extent_stored_bytes(header->used),
+                                    .header = &scan->found};
+        scan->offset += ret->bytes;
+        return 1;
+    }
+    return scan_next(scan, ret); /* sees the same, and says what it is */
+}
+
+void scan_seek(struct scan *scan, uint64_t offset)
+{
+    assert(offset % FORMAT_ALIGN == 0 && offset >= FORMAT_ALIGN);
+    scan->offset = offset;
+    scan->newer_offset = 0;
+}
+
+/* ---- Opening ----------------------------------------------------------------------------------
+ */
+
+static int open_file(struct scan **ret, const char *path)
+{
+    struct stat stat;
+    int rc;
+    struct scan *scan = calloc(1, sizeof(*scan));
+    if (scan == NULL) {
+        return -ENOMEM;
+    }
+    scan->offset = FORMAT_ALIGN;
+    scan->window = aligned_alloc(FORMAT_ALIGN, WINDOW_BYTES);
+    scan->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not stop us */
+    if (scan->window == NULL || scan->fd < 0 || fstat(scan->fd, &stat) < 0) {
+        rc = scan->window == NULL ? -ENOMEM : -errno;
+        scan_close(scan);
+        return rc;
+    }
+    if (!S_ISREG(stat.st_mode)) {
+        scan_close(scan);
+        return S_ISDIR(stat.st_mode) ? -EISDIR : -EBADMSG;
+    }
+    scan->file_bytes = (uint64_t)stat.st_size;
+    /* Advice: without it reading is slower, not wrong. */
+    (void)posix_fadvise(scan->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    *ret = scan;
+    return 0;
+}
+
+static int read_header(struct scan *scan, struct segment_header *ret)
+{
+    int rc = window_fill(scan, FORMAT_ALIGN); /* no more: somebody may want the header alone */
+    if (rc < 0) {
+        return rc;
+    }
+    if (scan->window_bytes < FORMAT_ALIGN) {
+        return scan->window_bytes == 0 ? -ENODATA : -EBADMSG;
+    }
+    *ret = *(const struct segment_header *)scan->window;
+    if (ret->magic != SEGMENT_MAGIC ||
+        crc32c(0, ret, offsetof(struct segment_header, crc)) != ret->crc) {
+        return -EBADMSG;
+    }
+    if (ret->version != FORMAT_VERSION) {
+        return -ENOTSUP;
+    }
+    return ret->align == FORMAT_ALIGN && ret->number > 0 ? 0 : -EBADMSG;
+}
+
+int scan_open(struct scan **ret, const char *path)
+{
+    struct scan *scan;
+    int rc = open_file(&scan, path);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = read_header(scan, &scan->header);
+    if (rc < 0) {
+        scan_close(scan);
+        return rc;
+    }
+    scan->uuid_crc = crc32c(0, scan->header.stream_uuid, sizeof(scan->header.stream_uuid));
+    *ret = scan;
+    return 0;
+}
+
+int scan_open_damaged(struct scan **ret, const char *path, const uint8_t *uuid)
+{
+    struct scan *scan;
+    struct segment_header header = {.magic = 0};
+    const unsigned char *page;
+    size_t bytes;
+    int rc = open_file(&scan, path);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = window_load(scan, 0, FORMAT_ALIGN, &page, &bytes);
+    if (uuid == NULL && rc == 0 && bytes == FORMAT_ALIGN) {
+        uuid = ((const struct segment_header *)page)->stream_uuid;
+    }
+    if (uuid != NULL) {
+        memcpy(header.stream_uuid, uuid, sizeof(header.stream_uuid));
+        scan->uuid_crc = crc32c(0, uuid, sizeof(header.stream_uuid));
+        struct behind behind = look_behind(scan, FORMAT_ALIGN);
+        rc = behind.newer_offset < scan->file_bytes
+                 ? window_load(scan, behind.newer_offset, FORMAT_ALIGN, &page, &bytes)
+                 : -EBADMSG;
+    } else {
+        rc = rc < 0 ? rc : -EBADMSG;
+    }
+    if (rc < 0) {
+        scan_close(scan);
+        return rc;
+    }
+    header.first_seq = ((const struct extent_header *)page)->seq;
+    scan->header = header;
+    *ret = scan;
+    return 0;
+}
+
+void scan_close(struct scan *scan)
+{
+    if (scan == NULL) {
+        return;
+    }
+    if (scan->fd >= 0) {
+        (void)close(scan->fd); /* only read from: nothing can be lost */
+    }
+    free(scan->window);
+    free(scan);
+}
+
+const struct segment_header *scan_header(const struct scan *scan)
+{
+    return &scan->header;
+}
+
+uint64_t scan_file_bytes(const struct scan *scan)
+{
+    return scan->file_bytes;
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * segment: one output file.
+ *
+ * Happy path: create under a temporary name, allocate the whole size (a write inside the file's size
+ * takes no exclusive lock and allocates nothing), write the beginning, fdatasync, rename, sync the
+ * directory; write with O_DIRECT, so that an error belongs to this very write and the page cache
+ * stays as it is; cut to what was used, fdatasync, close.
+ *
+ * Failure modes:
+ *   - O_DIRECT refused, at open or at the first write: buffered, with rolling write-out
+ *   - fallocate refused: the size alone is set ahead, or else the file grows as it is written
+ *   - little room: less is allocated ahead, down to what the next half needs
+ *   - a failed allocation may leave blocks and size behind (ext4 does): the file is cut back at once
+ *   - EINTR: the same call again
+ */
+#include "segment.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ALIGN         4096u               /* O_DIRECT: what every file system takes */
+#define AHEAD_LEAST   ((uint64_t)64 << 20) /* bytes: less is not worth allocating ahead */
+#define SETTLE_BYTES  ((uint64_t)8 << 20)  /* written between two steps of the rolling write-out */
+#define FUTILE_WRITES 8                    /* in a row, before it counts as an error */
+
+static int open_again(const struct output *output, const char *path, int flags)
+{
+    int fd;
+    do
+        fd = output->open(output->context, path, flags);
+    while (fd == -EINTR);
+    return fd;
+}
+
+/* Opens `path`, with O_DIRECT if that can be had. */
+static int open_file(struct segment *ret, const struct output *output, const char *path, int flags,
+                     struct segment_manner manner)
+{
+    struct segment segment = {.output = output,
+                              .direct = manner.direct,
+                              .ahead = manner.ahead,
+                              .preallocate = manner.ahead && manner.preallocate};
+
+    segment.fd = open_again(output, path, flags | (manner.direct ? O_DIRECT : 0));
+    if (segment.fd == -EINVAL && manner.direct) {
+        segment.direct = false;
+        segment.no_direct_errno = EINVAL;
+        segment.fd = open_again(output, path, flags);
+    }
+    if (segment.fd < 0)
+        return segment.fd;
+    segment.path = strdup(path);
+    if (!segment.path) {
+        close(segment.fd);
+        return -ENOMEM;
+    }
+    *ret = segment;
+    return 0;
+}
+
+int segment_create(struct segment *ret, const struct output *output, const char *path,
+                   struct segment_manner manner)
+{
+    return open_file(ret, output, path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, manner);
+}
+
+int segment_reopen(struct segment *ret, const struct output *output, const char *path,
+                   uint64_t offset, struct segment_manner manner)
+{
+    struct segment segment;
+    struct stat status;
+    int rc = open_file(&segment, output, path, O_WRONLY, manner);
+
+    if (rc < 0)
+        return rc;
+    if (fstat(segment.fd, &status) < 0) {
+        rc = -errno;
+        segment_close(&segment);
+        return rc;
+    }
+    segment.file_end = (uint64_t)status.st_size;
+    segment.offset = segment.room_end = segment.settled = segment.settled_before = offset;
+    *ret = segment;
+    return 0;
+}
+
+int segment_open_device(struct segment *ret, const struct output *output, const char *path)
+{
+    struct stat status;
+
+    if (stat(path, &status) < 0)
+        return -errno;
+    int access = S_ISFIFO(status.st_mode) ? O_RDWR : O_WRONLY;
+    int rc = open_file(ret, output, path, access | O_NONBLOCK, (struct segment_manner){0});
+    if (rc == 0)
+        ret->device = true;
+    return rc;
+}
+
+static int truncate_again(struct segment *segment, uint64_t bytes)
+{
+    int rc;
+    do
+        rc = segment->output->truncate(segment->output->context, segment->fd, bytes);
+    while (rc == -EINTR);
+    if (rc == 0)
+        segment->file_end = bytes;
+    return rc;
+}
+
+/* Allocates room_end..to. If that fails nothing stays behind. */
+static int allocate(struct segment *segment, uint64_t to)
+{
+    uint64_t file_end = segment->file_end;
+    int rc;
+
+    do
+        rc = segment->output->allocate(segment->output->context, segment->fd, segment->room_end, to);
+    while (rc == -EINTR);
+    if (rc == 0) {
+        segment->room_end = to;
+        if (to > segment->file_end)
+            segment->file_end = to;
+        return 0;
+    }
+    int cut = truncate_again(segment, file_end);
+    return cut < 0 ? cut : rc;
+}
+
+static bool no_room(int rc)
+{
+    return rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
+}
+
+/* Allocates up to `ideal_end`, or by halves less, or up to `least_end`, out of `free_bytes`. */
+static int allocate_ahead(struct segment *segment, uint64_t least_end, uint64_t ideal_end,
+                          uint64_t free_bytes)
+{
+    int rc = -ENOSPC;
+
+    for (uint64_t ahead = ideal_end - segment->room_end;
+         ahead >= AHEAD_LEAST || segment->room_end + ahead == ideal_end; ahead /= 2) {
+        uint64_t end = (segment->room_end + ahead) & ~(uint64_t)(ALIGN - 1);
+        if (end < least_end || end <= segment->room_end)
+            break;
+        if (end - segment->room_end > free_bytes)
+            continue;
+        rc = allocate(segment, end);
+        if (!no_room(rc))
+            return rc;
+    }
+    if (least_end > segment->room_end && least_end - segment->room_end <= free_bytes)
+        return allocate(segment, least_end);
+    return least_end > segment->room_end ? rc : 0;
+}
+
+int segment_reserve(struct segment *segment, uint64_t least_end, uint64_t ideal_end,
+                    uint64_t min_free)
+{
+    uint64_t free_bytes;
+
+    if (segment->device || segment->room_end >= (least_end ? least_end : ideal_end))
+        return 0;
+    int rc = segment->output->free_bytes(segment->output->context, segment->fd, &free_bytes);
+    if (rc < 0)
+        return rc;
+    free_bytes = free_bytes > min_free ? free_bytes - min_free : 0;
+    if (ideal_end < least_end)
+        ideal_end = least_end;
+    if (segment->preallocate) {
+        rc = allocate_ahead(segment, least_end, ideal_end, free_bytes);
+        if (rc == 0 || rc == -EDQUOT)
+            return rc;
+        if (no_room(rc))
+            return least_end ? -ENOSPC : 0;
+        if (rc != -EOPNOTSUPP && rc != -ENOSYS && rc != -EINVAL)
+            return rc;
+        segment->preallocate = false;
+        segment->no_preallocate_errno = -rc;
+    }
+    /* The size alone still spares the journal an entry for every write. If that is refused too the
+     * file simply grows. */
+    if (segment->ahead && (least_end ? least_end : ideal_end) > segment->file_end)
+        (void)truncate_again(segment, ideal_end);
+    if (least_end <= segment->room_end)
+        return 0;
+    if (least_end - segment->room_end > free_bytes)
+        return -ENOSPC;
+    segment->room_end = least_end;
+    return 0;
+}
+
+void segment_doubt_room(struct segment *segment)
+{
+    if (!segment->preallocate)
+        segment->room_end = segment->offset;
+}
+
+/* The rolling write-out of a buffered file: chunk n is started, chunk n-1 waited for and dropped. */
+static int settle(struct segment *segment)
+{
+    if (segment->offset - segment->settled < SETTLE_BYTES)
+        return 0;
+    int rc = segment->output->settle(segment->output->context, segment->fd, segment->settled_before,
+                                     segment->settled, segment->offset);
+    segment->settled_before = segment->settled;
+    segment->settled = segment->offset;
+    /* What could not be written out is gone from the page cache, room or no room: the file is not to
+     * be trusted. Where there is no such call the kernel writes out when it likes: slower, no more. */
+    return rc == -EIO || no_room(rc) ? -EIO : 0;
+}
+
+/* O_DIRECT was taken at open and is refused by a write. */
+static int leave_direct(struct segment *segment)
+{
+    int flags = fcntl(segment->fd, F_GETFL);
+
+    if (flags < 0 || fcntl(segment->fd, F_SETFL, flags & ~O_DIRECT) < 0)
+        return -errno;
+    segment->direct = false;
+    segment->no_direct_errno = EINVAL;
+    segment->settled = segment->settled_before = segment->offset;
+    return 0;
+}
+
+/* A write that failed may have put some of its bytes behind the offset. */
+static void note_remains(struct segment *segment, const struct iovec *pieces, int count)
+{
+    uint64_t end = segment->offset;
+
+    for (int i = 0; i < count; i++)
+        end += pieces[i].iov_len;
+    if (end > segment->file_end)
+        segment->file_end = end;
+}
+
+ssize_t segment_write(struct segment *segment, const struct iovec *pieces, int count)
+{
+    const struct output *output = segment->output;
+    off_t offset = segment->device ? -1 : (off_t)segment->offset;
+
+    for (int futile = 0; futile < FUTILE_WRITES;) {
+        ssize_t written = output->write(output->context, segment->fd, pieces, count, offset);
+        if (written == -EINVAL && segment->direct) {
+            int rc = leave_direct(segment);
+            if (rc < 0)
+                return rc;
+            continue;
+        }
+        if (written == -EINTR)
+            continue;
+        if (written < 0) {
+            note_remains(segment, pieces, count);
+            return written;
+        }
+        if (segment->direct)
+            written -= written % (ssize_t)ALIGN; /* the rest of a torn page is written again */
+        if (written == 0) {
+            futile++;
+            continue;
+        }
+        segment->offset += (uint64_t)written;
+        if (segment->offset > segment->file_end)
+            segment->file_end = segment->offset;
+        if (segment->device || segment->direct)
+            return written;
+        int rc = settle(segment);
+        return rc < 0 ? rc : written;
+    }
+    return -EIO;
+}
+
+int segment_sync(struct segment *segment)
+{
+    int rc;
+
+    if (segment->device)
+        return 0; /* what it has taken is no longer in our hands */
+    do
+        rc = segment->output->sync(segment->output->context, segment->fd);
+    while (rc == -EINTR);
+    return rc;
+}
+
+int segment_cut(struct segment *segment, uint64_t bytes)
+{
+    assert(!segment->device);
+    segment->offset = bytes;
+    if (segment->settled > bytes)
+        segment->settled = bytes;
+    if (segment->settled_before > bytes)
+        segment->settled_before = bytes;
+    segment->room_end = bytes;
+    return segment->file_end == bytes ? 0 : truncate_again(segment, bytes);
+}
+
+int segment_publish(struct segment *segment, char *path)
+{
+    const struct output *output = segment->output;
+    int rc = segment_sync(segment);
+
+    if (rc == 0)
+        rc = output->rename(output->context, segment->path, path);
+    if (rc < 0) {
+        free(path);
+        return rc;
+    }
+    free(segment->path);
+    segment->path = path;
+    return output->sync_directory(output->context, path);
+}
+
+int segment_look(const struct segment *segment)
+{
+    struct stat ours, there;
+
+    if (segment->device)
+        return 0;
+    if (fstat(segment->fd, &ours) < 0)
+        return -errno;
+    if (ours.st_nlink == 0)
+        return -ENOENT;
+    if (stat(segment->path, &there) < 0)
+        return errno == ENOENT ? -ESTALE : -errno;
+    return ours.st_ino == there.st_ino && ours.st_dev == there.st_dev ? 0 : -ESTALE;
+}
+
+void segment_close(struct segment *segment)
+{
+    if (!segment->path)
+        return;
+    close(segment->fd); /* whatever it says, fdatasync has said it before */
+    free(segment->path);
+    *segment = (struct segment){0};
+}
+
+int segment_discard(struct segment *segment)
+{
+    int rc = segment->output->remove(segment->output->context, segment->path);
+
+    segment_close(segment);
+    return rc == -ENOENT ? 0 : rc;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The store: puts a half's extents into the segments of a stream, in order, each once.
+ *
+ * It belongs to one thread, the reader's. It waits for the disk, and allocates only in store_open.
+ * It never prints and never gives up: a call that fails says -errno and leaves everything as it
+ * was after the last extent that is whole on disk; the same call made again goes on from there.
+ */
+#ifndef DBUFD_DISK_STORE_H
+#define DBUFD_DISK_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format.h"
+
+enum store_format { STORE_SEGMENTS, STORE_RAW };
+enum store_durability { DURABILITY_NONE, DURABILITY_INTERVAL, DURABILITY_HALF };
+
+/* Something that the user should know and that is no failure of a call. */
+enum store_event_kind {
+    STORE_NO_DIRECT,       /* O_DIRECT refused (error, path): buffered writes from here on */
+    STORE_NO_PREALLOCATE,  /* fallocate refused (error, path): segments grow as they are written */
+    STORE_SEGMENT_OPENED,  /* path, number */
+    STORE_SEGMENT_CLOSED,  /* path, number, bytes */
+    STORE_SEGMENT_DELETED, /* path, number, bytes: by retain_bytes */
+    STORE_SEGMENT_LEFT,    /* error, path, offset, bytes: no longer trusted after a failed write or
+                              sync, or (ENOENT) deleted. What was not yet released is written again
+                              in the next segment. The `bytes` bytes from offset on were released
+                              before: they may be whole, but nobody has them to write again */
+    STORE_TAIL_CUT,        /* path, offset, bytes: a torn tail at open; kept in PATH.torn */
+    STORE_TAIL_FREED       /* path, offset, bytes: unused preallocated room cut off at open */
+};
+
+struct store_event {
+    enum store_event_kind kind;
+    const char *path; /* valid during the call */
+    uint64_t number;  /* of the segment */
+    uint64_t offset;  /* bytes */
+    uint64_t bytes;
+    int error; /* errno, positive */
+};
+
+struct output;
+
+struct store_options {
+    const char *path; /* output_file_path: see stream.h for the segments' names */
+    enum store_format format;
+    enum store_durability durability;
+    uint64_t sync_interval_ns; /* DURABILITY_INTERVAL: the longest that stored bytes stay unsynced */
+    uint64_t segment_bytes;    /* 0: one file without an end */
+    uint64_t retain_bytes;     /* 0: keep everything; else the oldest closed segments go */
+    uint64_t min_free_bytes;   /* of the file system; less left counts as ENOSPC */
+    size_t extent_bytes_max;   /* the largest extent that will come */
+    unsigned writer_count;
+    bool random; /* the blocks are the random source's, with these parameters: */
+    uint64_t seed;
+    uint32_t min_block, max_block;
+    void (*on_event)(void *context, const struct store_event *event);
+    void *context;
+    const struct output *output; /* how files are touched; NULL: by the system's own calls */
+};
+
+struct store;
+
+/* Opens the stream for going on, or starts a new one: locks it (-EWOULDBLOCK: another process has
+ * it), finds the last whole extent, keeps a torn tail aside, opens a segment: a new one with rotation,
+ * else the last one goes on. Other errors: -errno of the system, -EBADMSG if what is there is no
+ * stream of ours, -ENOTSUP if of another version. On failure nothing is changed (but a torn tail may
+ * already be aside), *ret is untouched. A full disk is no failure: store_write will say so, and open
+ * the segment when there is room. A character device or FIFO is written straight, in either format,
+ * as a stream of its own; it is not locked. */
+int store_open(struct store **ret, const struct store_options *options);
+
+/* The sequence with which each of the writers goes on. [writer_count], valid until store_close. */
+const uint64_t *store_next_blocks(const struct store *store);
+
+/* The stream's UUID, 16 bytes. */
+const uint8_t *store_uuid(const struct store *store);
+
+/* Completes the headers of `count` extents (of one half, in order), writes them, syncs them as the
+ * durability asks. 0: all are stored (and durable, for DURABILITY_HALF). -errno: see above; call
+ * again with the same extents. -ENOSPC and -EDQUOT: nothing fits now; the file was cut back to the
+ * last whole extent. */
+int store_write(struct store *store, struct extent_header *const extents[], size_t count);
+
+/* What can be done between halves, off the writers' path: sync by interval, make the next segment
+ * ready, delete what retention no longer keeps. -errno if some of it failed; call again later. */
+int store_housekeep(struct store *store);
+
+/* Closes the segment and goes on in a new one before the next extent. */
+void store_rotate(struct store *store);
+
+/* Writes the last checkpoint, cuts the unused room off, syncs. -errno: call again, or free it. -EBUSY:
+ * a store_write that has failed was not made again, so that not everything is stored. Afterwards
+ * there is nothing left but store_free. */
+int store_finish(struct store *store);
+
+/* Closes the files and frees it; without store_finish the stream is left unclosed. NULL is fine. */
+void store_free(struct store *store);
+
+/* What was done so far. Written by the reader, read by anyone; wait-free. */
+struct store_account {
+    uint64_t blocks, bytes;    /* persisted: data of stored blocks */
+    uint64_t extents;
+    uint64_t file_bytes;       /* written to files, headers and padding included */
+    uint64_t durable_bytes;    /* of `bytes`, those that a power cut cannot take */
+    uint64_t segments;         /* opened */
+    uint64_t segments_deleted;
+    uint64_t write_ns, sync_ns; /* time spent in them */
+    uint64_t syncs;
+    uint32_t digest; /* CRC32C over the data_crc words of all block extents of the stream; raw: 0 */
+};
+struct store_account store_account(const struct store *store);
+
+/* Where it writes now, for messages. Reader's thread only. */
+const char *store_path(const struct store *store);
+uint64_t store_offset(const struct store *store);
+
+#endif

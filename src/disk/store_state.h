@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the three parts of the store share: store.c (its functions for others), store_half.c (a
+ * half's extents into the open segment), store_segment.c (opening, closing and leaving segments).
+ *
+ * Members: [I] never changes after store_open, [R] the reader's thread only, [A] written by the
+ * reader, read by anyone.
+ */
+#ifndef DBUFD_DISK_STORE_STATE_H
+#define DBUFD_DISK_STORE_STATE_H
+
+#include <limits.h>
+#include <stdatomic.h>
+
+#include "segment.h"
+#include "store.h"
+#include "stream.h"
+#include "tally.h"
+
+/* A state that the store can go back to: everything before it is in the open segment and was
+ * released or is durable, everything behind it is still in memory. */
+struct mark {
+    struct tally tally;
+    uint64_t offset; /* in the open segment */
+    size_t done;
+    size_t partial;
+};
+
+struct account {
+    _Atomic uint64_t blocks, bytes, extents, file_bytes, durable_bytes;
+    _Atomic uint64_t segments, segments_deleted, write_ns, sync_ns, syncs;
+    _Atomic uint32_t digest;
+};
+
+struct store {
+    struct store_options options; /* [I] path is a copy */
+    struct random_parameters random; /* [I] */
+    struct stream_lock lock;         /* [I] path NULL: a device, not locked */
+    uint8_t uuid[16];                /* [I] */
+    uint64_t *next_blocks;           /* [I] as the stream was found */
+    uint64_t segment_bytes_max;      /* [I] a segment is closed rather than outgrow it */
+    uint64_t first_bytes;            /* [I] tally.bytes as the stream was found */
+    bool device;                     /* [I] */
+
+    /* The stream */
+    struct tally tally;   /* [R] of what is in its files */
+    uint64_t number;      /* [R] of the newest segment */
+    bool numbered;        /* [R] the next segment has a number in its name in any case */
+    bool retention_due;   /* [R] there may be segments too many */
+    bool rotate_asked;    /* [R] */
+    bool finished;        /* [R] */
+
+    /* The open segment */
+    struct segment segment; /* [R] path NULL: none */
+    bool begun;             /* [R] it is open and has its first checkpoint */
+    bool created;           /* [R] by this run: it holds nothing from before */
+    bool distrusted;        /* [R] a sync has failed */
+    uint64_t begun_offset;  /* [R] behind its first checkpoint of this run */
+    uint64_t begun_bytes;   /* [R] tally.bytes there */
+    uint64_t durable_offset; /* [R] synced up to here */
+    uint64_t durable_bytes; /* [R] tally.bytes there */
+    uint64_t at_risk_bytes; /* [R] of data: released, and left behind unsynced */
+    uint64_t sync_time_ns;  /* [R] CLOCK_MONOTONIC of the last sync */
+
+    /* The next one */
+    struct segment next;          /* [R] path NULL: none is ready */
+    struct segment_manner manner; /* [R] how to open it */
+    char *resume_path;            /* [R] or else this one goes on, */
+    uint64_t resume_offset;       /* [R] from here */
+
+    /* The half that is being stored */
+    bool pending;     /* [R] a store_write has not yet succeeded */
+    size_t done;      /* [R] its extents that are stored */
+    size_t partial;   /* [R] bytes of the next one that are written: raw and devices keep them */
+    size_t counted;   /* [R] its extents that are in the account, each once */
+    struct mark mark; /* [R] */
+
+    /* A header and a checkpoint on their way to the file */
+    unsigned char *page;  /* [R] FORMAT_ALIGN + CHECKPOINT_STORED_MAX bytes */
+    size_t page_written;  /* [R] bytes of it; a device keeps them */
+
+    struct iovec pieces[IOV_MAX]; /* [R] of one write */
+    struct account account;       /* [A] */
+};
+
+/* Counters have one writer: a plain store that others may read is enough. */
+static inline void account_add(_Atomic uint64_t *counter, uint64_t more)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more,
+                          memory_order_release);
+}
+
+static inline bool no_room(int rc)
+{
+    return rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
+}
+
+uint64_t clock_ns(clockid_t clock);
+void store_report(struct store *store, struct store_event event);
+
+/* ---- store_segment.c ---- */
+
+/* Sees to it that there is an open segment with its first checkpoint in it. */
+int store_begin(struct store *store);
+
+/* Ends the open segment: its last checkpoint with `flags`, cut, sync, close. */
+int store_end(struct store *store, uint32_t flags);
+
+/* Syncs the open segment. On failure it is distrusted. */
+int store_sync(struct store *store);
+
+/* Looks whether the open segment is still where it should be, and gets away from it if not. */
+int store_look(struct store *store);
+
+/* After a failure `rc`: true if it is worth trying again at once, because the file that failed was
+ * left or room was made. */
+bool store_recover(struct store *store, int rc);
+
+/* From here on this is what the store goes back to. */
+void store_mark(struct store *store);
+
+/* Makes the next segment ready. */
+int store_prepare_next(struct store *store);
+
+/* Deletes what retention does not keep. */
+int store_retain(struct store *store);
+
+/* ---- store_half.c ---- */
+
+/* Checks what must be true of extents that are to be stored: they are made by our own side. */
+void store_check_half(const struct store *store, struct extent_header *const extents[],
+                      size_t count);
+
+/* Stores the extents from store->done on. */
+int store_half(struct store *store, struct extent_header *const extents[], size_t count);
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * stream: names, the listing of a stream's segments, and its lock.
+ */
+#include "stream.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A stream's path in its parts; they point into it. */
+struct name {
+    const char *path;
+    const char *base;      /* behind the last slash */
+    const char *extension; /* ".dbuf", or "" at the end */
+};
+
+static struct name name_split(const char *path)
+{
+    struct name name = {.path = path, .base = path};
+    const char *slash = strrchr(path, '/');
+
+    if (slash)
+        name.base = slash + 1;
+    name.extension = strrchr(name.base, '.');
+    if (!name.extension || name.extension == name.base) /* ".log" is a name, not an extension */
+        name.extension = name.base + strlen(name.base);
+    return name;
+}
+
+int stream_segment_path(const char *stream_path, uint64_t number, char **ret)
+{
+    struct name name = name_split(stream_path);
+    char *path;
+
+    if (number == 0)
+        path = strdup(stream_path);
+    else if (asprintf(&path, "%.*s.%06" PRIu64 "%s", (int)(name.extension - name.path), name.path,
+                      number, name.extension) < 0)
+        path = NULL;
+    if (!path)
+        return -ENOMEM;
+    *ret = path;
+    return 0;
+}
+
+/* A hidden name beside the stream's. */
+static int hidden_path(const char *stream_path, const char *suffix, char **ret)
+{
+    struct name name = name_split(stream_path);
+    char *path;
+
+    if (asprintf(&path, "%.*s.%s%s", (int)(name.base - name.path), name.path, name.base, suffix) < 0)
+        return -ENOMEM;
+    *ret = path;
+    return 0;
+}
+
+int stream_next_path(const char *stream_path, char **ret)
+{
+    return hidden_path(stream_path, ".next", ret);
+}
+
+/* Whether `entry` is a segment's name, and which. Only the form that stream_segment_path gives. */
+static bool entry_number(const struct name *name, const char *entry, uint64_t *ret)
+{
+    size_t stem_length = (size_t)(name->extension - name->base);
+
+    if (strcmp(entry, name->base) == 0) {
+        *ret = 0;
+        return true;
+    }
+    if (strncmp(entry, name->base, stem_length) != 0 || entry[stem_length] != '.')
+        return false;
+    const char *digits = entry + stem_length + 1;
+    size_t digit_count = strspn(digits, "0123456789");
+    if (digit_count < 6 || digit_count > 19 || (digit_count > 6 && digits[0] == '0') ||
+        strcmp(digits + digit_count, name->extension) != 0)
+        return false;
+    *ret = strtoull(digits, NULL, 10);
+    return *ret > 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const struct stream_file *left = a, *right = b;
+    return (left->number > right->number) - (left->number < right->number);
+}
+
+static int add_file(struct stream_files *files, const char *stream_path, uint64_t number)
+{
+    struct stat status;
+    char *path;
+    int rc = stream_segment_path(stream_path, number, &path);
+
+    if (rc < 0)
+        return rc;
+    if (stat(path, &status) < 0 || !S_ISREG(status.st_mode)) {
+        free(path); /* gone meanwhile, or nothing that could be a segment */
+        return 0;
+    }
+    struct stream_file *grown =
+        reallocarray(files->files, files->count + 1, sizeof(struct stream_file));
+    if (!grown) {
+        free(path);
+        return -ENOMEM;
+    }
+    files->files = grown;
+    grown[files->count++] =
+        (struct stream_file){.path = path, .number = number, .bytes = (uint64_t)status.st_size};
+    return 0;
+}
+
+static DIR *open_directory(const struct name *name)
+{
+    size_t length = (size_t)(name->base - name->path);
+    char *path = length ? strndup(name->path, length) : strdup(".");
+
+    if (!path)
+        return NULL;
+    DIR *directory = opendir(path);
+    int error = errno;
+    free(path);
+    errno = error;
+    return directory;
+}
+
+int stream_list(const char *stream_path, struct stream_files *ret)
+{
+    struct name name = name_split(stream_path);
+    struct stream_files found = {0};
+    const struct dirent *entry;
+    DIR *directory = open_directory(&name);
+    int rc = 0;
+
+    if (!directory)
+        return -errno;
+    while (rc == 0) {
+        uint64_t number;
+        errno = 0;
+        entry = readdir(directory);
+        if (!entry) {
+            rc = -errno;
+            break;
+        }
+        if (entry_number(&name, entry->d_name, &number))
+            rc = add_file(&found, stream_path, number);
+    }
+    closedir(directory);
+    if (rc < 0) {
+        stream_files_free(&found);
+        return rc;
+    }
+    if (found.count > 0)
+        qsort(found.files, found.count, sizeof(struct stream_file), by_number);
+    *ret = found;
+    return 0;
+}
+
+void stream_files_free(struct stream_files *files)
+{
+    for (size_t i = 0; i < files->count; i++)
+        free(files->files[i].path);
+    free(files->files);
+    *files = (struct stream_files){0};
+}
+
+/* Whether the name still stands for the file: whoever had it before may have removed it between
+ * our open and our flock. */
+static bool same_file(int fd, const char *path)
+{
+    struct stat ours, there;
+
+    return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
+           ours.st_dev == there.st_dev;
+}
+
+int stream_lock(const char *stream_path, struct stream_lock *ret)
+{
+    char *path;
+    int rc = hidden_path(stream_path, ".lock", &path);
+
+    if (rc < 0)
+        return rc;
+    for (;;) {
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+        if (fd < 0) {
+            rc = -errno;
+            break;
+        }
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            rc = -errno;
+            close(fd);
+            break;
+        }
+        if (same_file(fd, path)) {
+            *ret = (struct stream_lock){.fd = fd, .path = path};
+            return 0;
+        }
+        close(fd);
+    }
+    free(path);
+    return rc;
+}
+
+void stream_unlock(struct stream_lock *lock)
+{
+    if (!lock->path)
+        return;
+    (void)unlink(lock->path); /* if it stays, the next one takes it over */
+    close(lock->fd);
+    free(lock->path);
+    *lock = (struct stream_lock){0};
+}

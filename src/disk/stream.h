@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The files of a stream and their names.
+ *
+ * output_file_path is the stream's name. With rotation the segment's number stands before the
+ * extension, six digits or more: "a/dbufd.dbuf" -> "a/dbufd.000001.dbuf"; a name without extension
+ * gets it at the end: "a/log" -> "a/log.000001". Without rotation the one segment has the name
+ * itself. Both may be there side by side, the unnumbered one first.
+ *
+ * Beside them there may be: "a/.dbufd.dbuf.lock" while a process has the stream,
+ * "a/.dbufd.dbuf.next" (the segment that is being made), and "SEGMENT.torn" (what recovery cut off).
+ *
+ * Functions may wait for the disk; they keep no state; any thread may call them.
+ */
+#ifndef DBUFD_DISK_STREAM_H
+#define DBUFD_DISK_STREAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct stream_file {
+    char *path;
+    uint64_t number; /* by its name; 0 for the unnumbered one */
+    uint64_t bytes;  /* size of the file */
+};
+
+struct stream_files {
+    struct stream_file *files; /* by number */
+    size_t count;
+};
+
+/* The name of segment `number` (0: unnumbered). *ret is to be freed. -ENOMEM. */
+int stream_segment_path(const char *stream_path, uint64_t number, char **ret);
+
+/* The name under which the next segment is made. *ret is to be freed. -ENOMEM. */
+int stream_next_path(const char *stream_path, char **ret);
+
+/* The segments that are there, by number. None is no error: count 0. -errno if the directory cannot
+ * be read; *ret untouched. */
+int stream_list(const char *stream_path, struct stream_files *ret);
+
+void stream_files_free(struct stream_files *files);
+
+/* Takes the stream for this process, by flock on a file of its own: a segment comes and goes, and
+ * the directory may hold other streams. -EWOULDBLOCK: another process has it. *ret is to be given
+ * to stream_unlock, which removes the file; one that a killed process left behind is taken over. */
+struct stream_lock {
+    int fd;
+    char *path;
+};
+int stream_lock(const char *stream_path, struct stream_lock *ret);
+
+/* A lock that was never taken (path NULL) is left alone. */
+void stream_unlock(struct stream_lock *lock);
+
+#endif

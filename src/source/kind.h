@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a kind of source is made of. Private to src/source: others use source.h.
+ *
+ * A kind's own struct starts with a struct source, so that source.c can call it without knowing it.
+ * The functions keep the promises that source.h makes.
+ */
+#ifndef DBUFD_SOURCE_KIND_H
+#define DBUFD_SOURCE_KIND_H
+
+#include "source.h"
+
+struct source_ops {
+    const char *name; /* as in the configuration */
+    int (*open)(struct source **ret, const struct source_options *options);
+    void (*close)(struct source *source); /* never called with NULL */
+    int (*wait)(struct source *source, int timeout_ms);
+    int (*produce)(struct source *source, void *room, size_t room_bytes, struct block_info *ret);
+    void (*stop)(struct source *source);
+};
+
+struct source {
+    const struct source_ops *ops; /* [I] */
+};
+
+extern const struct source_ops source_random_ops; /* random.c */
+extern const struct source_ops source_pipe_ops;   /* pipe.c */
+
+#endif

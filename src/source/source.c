@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * source: the table of kinds, and the way to them.
+ *
+ * A new kind is a new file, a line in enum source_kind, and a line here.
+ */
+#include "source.h"
+
+#include <assert.h>
+
+#include "kind.h"
+
+static const struct source_ops *const kinds[] = {
+    [SOURCE_RANDOM] = &source_random_ops,
+    [SOURCE_PIPE] = &source_pipe_ops,
+};
+enum { KIND_COUNT = sizeof(kinds) / sizeof(kinds[0]) };
+
+int source_open(struct source **ret, const struct source_options *options)
+{
+    assert((unsigned)options->kind < KIND_COUNT);
+    assert(options->max_block >= 1);
+    return kinds[options->kind]->open(ret, options);
+}
+
+void source_close(struct source *source)
+{
+    if (source)
+        source->ops->close(source);
+}
+
+int source_wait(struct source *source, int timeout_ms)
+{
+    return source->ops->wait(source, timeout_ms);
+}
+
+int source_produce(struct source *source, void *room, size_t room_bytes, struct block_info *ret)
+{
+    assert(room_bytes >= 1);
+    return source->ops->produce(source, room, room_bytes, ret);
+}
+
+void source_stop(struct source *source)
+{
+    source->ops->stop(source);
+}
+
+const char *source_kind_name(enum source_kind kind)
+{
+    return (unsigned)kind < KIND_COUNT ? kinds[kind]->name : NULL;
+}
