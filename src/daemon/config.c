@@ -243,16 +243,6 @@ static int read_settings(struct load *load, const char *path, const char *const 
     return 0;
 }
 
-/* Raw output is one file: it takes the default of segments away, but nothing that was asked for. */
-static void adapt_defaults(struct load *load)
-{
-    const struct option_origin *size = &load->origins[OPTION_output_segment_size];
-
-    if (load->config->output_format == STORE_RAW &&
-        size->setting == &load->defaults[OPTION_output_segment_size])
-        load->config->output_segment_size = 0;
-}
-
 int config_load(struct config **ret, const char *path, const char *const overrides[],
                 size_t override_count, FILE *errors)
 {
@@ -267,7 +257,6 @@ int config_load(struct config **ret, const char *path, const char *const overrid
     if (rc == 0)
         rc = apply_settings(&load);
     if (rc == 0) {
-        adapt_defaults(&load);
         /* With lines unread, a key could seem to be missing that is not. */
         if (!load.settings.incomplete)
             load.faults += config_check(load.config, load.origins, errors);

@@ -107,15 +107,6 @@ static void check_segments(struct check *check)
         c->output_segment_size < SEGMENT_BYTES_LEAST)
         fault(check, OPTION_output_segment_size, OPTION_output_segment_size,
               "must be \"0\" (one file without an end) or at least \"4MiB\"");
-    if (good(check, OPTION_output_format) && c->output_format == STORE_RAW) {
-        if (good(check, OPTION_output_segment_size) && c->output_segment_size > 0)
-            fault(check, OPTION_output_segment_size, OPTION_output_format,
-                  "must be \"0\" with output.format \"raw\", which has no segments");
-        if (good(check, OPTION_output_retain_size) && c->output_retain_size > 0)
-            fault(check, OPTION_output_retain_size, OPTION_output_format,
-                  "must be \"0\" with output.format \"raw\", which has no segments to delete");
-        return;
-    }
     if (!sizes_good || c->output_retain_size == 0)
         return;
     if (c->output_segment_size == 0)

@@ -236,11 +236,6 @@ static void test_defaults(void **state)
     assert_int_equal(c->output_segment_size, 1 << 30);
     assert_int_equal(c->output_durability, 2);
     drop(&outcome);
-    /* Raw output has no segments: the default of their size gives way. */
-    outcome = load(NULL, "output.format=raw", NULL, NULL);
-    assert_string_equal(outcome.errors, "");
-    assert_int_equal(outcome.config->output_segment_size, 0);
-    drop(&outcome);
 }
 
 static void test_file_values(void **state)
@@ -530,12 +525,7 @@ static void test_cross_checks(void **state)
          "-o output.retain_size=2147483647: output.retain_size must be \"0\" or at least twice "
          "output.segment_size\n"},
         {"output.retain_size=2GiB", NULL, NULL, ""},
-        {"output.format=raw", "output.segment_size=1GiB", "output.retain_size=4GiB",
-         "-o output.segment_size=1GiB: must be \"0\" with output.format \"raw\", which has no "
-         "segments\n"
-         "-o output.retain_size=4GiB: must be \"0\" with output.format \"raw\", which has no "
-         "segments "
-         "to delete\n"},
+        {"output.format=raw", "output.retain_size=4GiB", NULL, ""},
         {"source.framing=lines", NULL, NULL,
          "-o source.framing=lines: source.framing \"lines\" needs source.type \"pipe\"\n"},
         {"source.type=pipe", NULL, NULL,
