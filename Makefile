@@ -71,10 +71,13 @@ run:
 	@$(MAKE) --no-print-directory all
 	@tests/demo $(B)
 
+# Without SAN= the programs of ours alone run under both sanitizers as well.
 check:
 	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK)
-	@$(MAKE) --no-print-directory all units
-	@tests/run $(B) $(T)
+	@$(MAKE) --no-print-directory -j2 all units
+	@$(if $(SAN),,$(MAKE) --no-print-directory -j2 SAN=thread units)
+	@$(if $(SAN),,$(MAKE) --no-print-directory -j2 SAN=address units)
+	@tests/run "$(T)" $(B) $(if $(SAN),,build/thread build/address)
 
 units: $(UNITS)
 
