@@ -733,8 +733,10 @@ int verify(const struct survey *survey, const struct verify_options *options,
     }
     v->survey = survey;
     v->options = options;
-    v->block_room = malloc(FORMAT_BLOCK_MAX);
-    if (v->block_room == NULL) {
+    if (options->random) {
+        v->block_room = malloc(FORMAT_BLOCK_MAX);
+    }
+    if (options->random && v->block_room == NULL) {
         v->error = -ENOMEM;
     } else {
         read_stream(v);

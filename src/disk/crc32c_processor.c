@@ -13,8 +13,8 @@
 
 /* The instruction takes three cycles and can be started in each one: so three streams at a time,
  * STREAM_BYTES long, and then their states are put together. To let n more zero bytes pass a state
- * is to multiply it by x^8n: a carry-less multiplication by the constant x^(8n-33), which leaves the
- * remainder, and the factor x^33, to the CRC instruction itself. */
+ * is to multiply it by x^8n: a carry-less multiplication by the constant x^(8n-33), which leaves
+ * the remainder, and the factor x^33, to the CRC instruction itself. */
 enum { STREAM_BYTES = 1024 };
 #define PAST_ONE_STREAM  0x170076fau
 #define PAST_TWO_STREAMS 0xa51b6135u

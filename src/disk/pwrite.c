@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 enum {
-    WRITE_BYTES = 4 << 20,  /* of one pwritev: a device gains nothing from more */
-    DEVICE_WAIT_MS = 1000   /* so that the caller can look around while a pipe is full */
+    WRITE_BYTES = 4 << 20, /* of one pwritev: a device gains nothing from more */
+    DEVICE_WAIT_MS = 1000  /* so that the caller can look around while a pipe is full */
 };
 
 static int result(int rc)

@@ -9,11 +9,11 @@
  *   - behind the last whole extent there is a torn one, or many pages of which only some were
  *     written: kept in PATH.torn and cut off;
  *   - there is only room that was never used: cut off;
- *   - damage with whole extents behind it is no torn tail: nothing is cut, the stream goes on behind
- *     the last whole extent, and verifying will show the damage;
+ *   - damage with whole extents behind it is no torn tail: nothing is cut, the stream goes on
+ * behind the last whole extent, and verifying will show the damage;
  *   - whole extents without the checkpoint before them: -EBADMSG, this is for a person to look at;
- *   - the last file holds no whole extent at all (a disk that forgot what it had acknowledged): it is
- *     renamed to PATH.torn, and the one before it counts;
+ *   - the last file holds no whole extent at all (a disk that forgot what it had acknowledged): it
+ * is renamed to PATH.torn, and the one before it counts;
  *   - an empty file is as good as none, and is removed.
  */
 #include "recover.h"
@@ -54,8 +54,7 @@ static void add_extent(struct recovery *recovery, const struct scan_extent *exte
 
     if (header->flags & EXTENT_CHECKPOINT) {
         const struct checkpoint_writer *writers;
-        const struct checkpoint *checkpoint =
-            scan_checkpoint(extent->data, header->used, &writers);
+        const struct checkpoint *checkpoint = scan_checkpoint(extent->data, header->used, &writers);
         assert(checkpoint); /* scan_next has looked at it */
         tally_restore(tally, header, checkpoint, writers);
     } else {
@@ -203,8 +202,8 @@ static size_t without_zeros(const unsigned char *data, size_t bytes)
     return bytes;
 }
 
-/* Copies `from` from `offset` on to `to`, leaving zeros out where they fill a whole piece or end it.
- * A page that cannot be read is left out too: nobody else will read it either. */
+/* Copies `from` from `offset` on to `to`, leaving zeros out where they fill a whole piece or end
+ * it. A page that cannot be read is left out too: nobody else will read it either. */
 static int copy_tail(int from, uint64_t offset, uint64_t end, int to)
 {
     unsigned char *room = malloc(COPY_BYTES);

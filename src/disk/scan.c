@@ -454,10 +454,9 @@ static int open_file(struct scan **ret, const char *path)
         return -ENOMEM;
     }
     scan->offset = FORMAT_ALIGN;
-    scan->window = aligned_alloc(FORMAT_ALIGN, WINDOW_BYTES);
     scan->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not stop us */
-    if (scan->window == NULL || scan->fd < 0 || fstat(scan->fd, &stat) < 0) {
-        rc = scan->window == NULL ? -ENOMEM : -errno;
+    if (scan->fd < 0 || fstat(scan->fd, &stat) < 0) {
+        rc = -errno;
         scan_close(scan);
         return rc;
     }
@@ -466,6 +465,15 @@ static int open_file(struct scan **ret, const char *path)
         return S_ISDIR(stat.st_mode) ? -EISDIR : -EBADMSG;
     }
     scan->file_bytes = (uint64_t)stat.st_size;
+    size_t window_bytes = WINDOW_BYTES;
+    if (scan->file_bytes < window_bytes) { /* a small file needs no more than itself */
+        window_bytes = (size_t)scan->file_bytes / FORMAT_ALIGN * FORMAT_ALIGN + FORMAT_ALIGN;
+    }
+    scan->window = aligned_alloc(FORMAT_ALIGN, window_bytes);
+    if (scan->window == NULL) {
+        scan_close(scan);
+        return -ENOMEM;
+    }
     /* Advice: without it reading is slower, not wrong. */
     (void)posix_fadvise(scan->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     *ret = scan;

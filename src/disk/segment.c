@@ -2,16 +2,17 @@
  *
  * segment: one output file.
  *
- * Happy path: create under a temporary name, allocate the whole size (a write inside the file's size
- * takes no exclusive lock and allocates nothing), write the beginning, fdatasync, rename, sync the
- * directory; write with O_DIRECT, so that an error belongs to this very write and the page cache
- * stays as it is; cut to what was used, fdatasync, close.
+ * Happy path: create under a temporary name, allocate the whole size (a write inside the file's
+ * size takes no exclusive lock and allocates nothing), write the beginning, fdatasync, rename, sync
+ * the directory; write with O_DIRECT, so that an error belongs to this very write and the page
+ * cache stays as it is; cut to what was used, fdatasync, close.
  *
  * Failure modes:
  *   - O_DIRECT refused, at open or at the first write: buffered, with rolling write-out
  *   - fallocate refused: the size alone is set ahead, or else the file grows as it is written
  *   - little room: less is allocated ahead, down to what the next half needs
- *   - a failed allocation may leave blocks and size behind (ext4 does): the file is cut back at once
+ *   - a failed allocation may leave blocks and size behind (ext4 does): the file is cut back at
+ * once
  *   - EINTR: the same call again
  */
 #include "segment.h"
@@ -24,7 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ALIGN         4096u               /* O_DIRECT: what every file system takes */
+#define ALIGN         4096u                /* O_DIRECT: what every file system takes */
 #define AHEAD_LEAST   ((uint64_t)64 << 20) /* bytes: less is not worth allocating ahead */
 #define SETTLE_BYTES  ((uint64_t)8 << 20)  /* written between two steps of the rolling write-out */
 #define FUTILE_WRITES 8                    /* in a row, before it counts as an error */
@@ -121,7 +122,8 @@ static int allocate(struct segment *segment, uint64_t to)
     int rc;
 
     do
-        rc = segment->output->allocate(segment->output->context, segment->fd, segment->room_end, to);
+        rc =
+            segment->output->allocate(segment->output->context, segment->fd, segment->room_end, to);
     while (rc == -EINTR);
     if (rc == 0) {
         segment->room_end = to;
@@ -202,7 +204,8 @@ void segment_doubt_room(struct segment *segment)
         segment->room_end = segment->offset;
 }
 
-/* The rolling write-out of a buffered file: chunk n is started, chunk n-1 waited for and dropped. */
+/* The rolling write-out of a buffered file: chunk n is started, chunk n-1 waited for and dropped.
+ */
 static int settle(struct segment *segment)
 {
     if (segment->offset - segment->settled < SETTLE_BYTES)
@@ -211,8 +214,9 @@ static int settle(struct segment *segment)
                                      segment->settled, segment->offset);
     segment->settled_before = segment->settled;
     segment->settled = segment->offset;
-    /* What could not be written out is gone from the page cache, room or no room: the file is not to
-     * be trusted. Where there is no such call the kernel writes out when it likes: slower, no more. */
+    /* What could not be written out is gone from the page cache, room or no room: the file is not
+     * to be trusted. Where there is no such call the kernel writes out when it likes: slower, no
+     * more. */
     return rc == -EIO || no_room(rc) ? -EIO : 0;
 }
 

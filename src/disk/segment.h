@@ -16,16 +16,16 @@
 struct segment {
     const struct output *output;
     int fd;
-    char *path;         /* its name now */
-    uint64_t offset;    /* where the next byte goes */
-    uint64_t file_end;  /* size of the file; it is no larger */
-    uint64_t room_end;  /* up to here there is room, allocated or looked for: see segment_reserve */
-    uint64_t settled;   /* buffered: on its way to disk up to here ... */
-    uint64_t settled_before; /* ... and out of the page cache up to here */
-    bool device;        /* a character device or FIFO: written straight */
-    bool direct;        /* O_DIRECT */
-    bool ahead;         /* its size may be set ahead of the writing */
-    bool preallocate;   /* and fallocate has not been refused */
+    char *path;        /* its name now */
+    uint64_t offset;   /* where the next byte goes */
+    uint64_t file_end; /* size of the file; it is no larger */
+    uint64_t room_end; /* up to here there is room, allocated or looked for: see segment_reserve */
+    uint64_t settled;  /* buffered: on its way to disk up to here ... */
+    uint64_t settled_before;  /* ... and out of the page cache up to here */
+    bool device;              /* a character device or FIFO: written straight */
+    bool direct;              /* O_DIRECT */
+    bool ahead;               /* its size may be set ahead of the writing */
+    bool preallocate;         /* and fallocate has not been refused */
     int no_direct_errno;      /* why not direct, though asked for; 0: it is, or was not asked for */
     int no_preallocate_errno; /* likewise */
 };
@@ -37,7 +37,8 @@ struct segment_manner {
     bool preallocate; /* try to allocate that */
 };
 
-/* Makes an empty file at `path`, over whatever was there. -errno: nothing is left, *ret untouched. */
+/* Makes an empty file at `path`, over whatever was there. -errno: nothing is left, *ret untouched.
+ */
 int segment_create(struct segment *ret, const struct output *output, const char *path,
                    struct segment_manner manner);
 
@@ -45,8 +46,8 @@ int segment_create(struct segment *ret, const struct output *output, const char 
 int segment_reopen(struct segment *ret, const struct output *output, const char *path,
                    uint64_t offset, struct segment_manner manner);
 
-/* Opens a character device or a FIFO. A FIFO is held open for reading too: it may have no reader yet,
- * and readers may come and go, without a byte being lost or an EPIPE. */
+/* Opens a character device or a FIFO. A FIFO is held open for reading too: it may have no reader
+ * yet, and readers may come and go, without a byte being lost or an EPIPE. */
 int segment_open_device(struct segment *ret, const struct output *output, const char *path);
 
 /* Sees to it that there is room up to `least_end`, and allocates it ahead up to `ideal_end` or as
@@ -58,8 +59,8 @@ int segment_reserve(struct segment *segment, uint64_t least_end, uint64_t ideal_
 /* Forgets that there was room if it was only looked for: others may have taken it since. */
 void segment_doubt_room(struct segment *segment);
 
-/* Writes the front of `pieces`; returns the bytes, at least one. -errno: nothing of it counts, though
- * there may be some of it behind `offset`. */
+/* Writes the front of `pieces`; returns the bytes, at least one. -errno: nothing of it counts,
+ * though there may be some of it behind `offset`. */
 ssize_t segment_write(struct segment *segment, const struct iovec *pieces, int count);
 
 /* fdatasync. After a failure the file must not be trusted any more, and never be synced again. */
@@ -72,8 +73,8 @@ int segment_cut(struct segment *segment, uint64_t bytes);
  * which name the file has then. -EEXIST: there is such a file. */
 int segment_publish(struct segment *segment, char *path);
 
-/* Whether the file is still at its path. 0: yes. -ESTALE: it was moved away. -ENOENT: it has no name
- * any more, so that what was written is lost to all. */
+/* Whether the file is still at its path. 0: yes. -ESTALE: it was moved away. -ENOENT: it has no
+ * name any more, so that what was written is lost to all. */
 int segment_look(const struct segment *segment);
 
 /* Closes it as it is. A segment that is not open (path NULL) is left alone. */

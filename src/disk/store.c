@@ -208,8 +208,8 @@ static int open_files(struct store *store)
     if (rc < 0)
         return rc;
     store->numbered = files.count > 0 && files.files[files.count - 1].number > 0;
-    rc = store->options.format == STORE_RAW ? open_raw(store, &files)
-                                            : open_segments(store, &files);
+    rc =
+        store->options.format == STORE_RAW ? open_raw(store, &files) : open_segments(store, &files);
     stream_files_free(&files);
     return rc;
 }
@@ -358,7 +358,8 @@ void store_free(struct store *store)
     if (!store)
         return;
     if (store->next.path)
-        (void)segment_discard(&store->next); /* an empty file of a hidden name, taken over next time */
+        (void)segment_discard(
+            &store->next); /* an empty file of a hidden name, taken over next time */
     segment_close(&store->segment);
     stream_unlock(&store->lock);
     free(store->resume_path);

@@ -68,7 +68,8 @@ static bool must_end(const struct store *store, const struct extent_header *next
            (end > store->segment_bytes_max && store->segment.offset > store->begun_offset);
 }
 
-/* Room for all that is left of the half and goes into this segment; or for the next extent alone. */
+/* Room for all that is left of the half and goes into this segment; or for the next extent alone.
+ */
 static int reserve(struct store *store, struct extent_header *const extents[], size_t count)
 {
     struct segment *segment = &store->segment;
@@ -85,9 +86,7 @@ static int reserve(struct store *store, struct extent_header *const extents[], s
             break;
         all += bytes;
     }
-    uint64_t ideal = store->options.segment_bytes ? store->segment_bytes_max
-                                                  : all + ((uint64_t)256 << 20);
-    int rc = segment_reserve(segment, all, ideal, min_free);
+    int rc = segment_reserve(segment, all, store_ideal_end(store, all), min_free);
     return no_room(rc) ? segment_reserve(segment, least, least, min_free) : rc;
 }
 
@@ -106,8 +105,7 @@ static uint64_t batch_end(const struct store *store)
 }
 
 /* Completes some extents and points store->pieces at them. Returns the number of pieces. */
-static int gather_segments(struct store *store, struct extent_header *const extents[],
-                           size_t count)
+static int gather_segments(struct store *store, struct extent_header *const extents[], size_t count)
 {
     uint64_t seq = store->tally.next_seq;
     uint64_t offset = store->segment.offset - store->partial;
@@ -179,8 +177,8 @@ static void count_bytes(struct store *store, struct extent_header *const extents
 
 static int write_some(struct store *store, struct extent_header *const extents[], size_t count)
 {
-    int pieces = is_raw(store) ? gather_raw(store, extents, count)
-                               : gather_segments(store, extents, count);
+    int pieces =
+        is_raw(store) ? gather_raw(store, extents, count) : gather_segments(store, extents, count);
     ssize_t written = 0;
 
     if (pieces > 0) { /* blocks without a byte come to nothing in raw */

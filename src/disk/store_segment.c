@@ -3,16 +3,16 @@
  * The store's segments: opening, ending, leaving, making ready, deleting.
  *
  * Happy path: begin (a file under a temporary name gets its room, its header and its first
- * checkpoint, is synced and gets its name), store halves into it, end (a last checkpoint, the unused
- * room cut off, sync, close), begin the next one, which housekeeping has made ready.
+ * checkpoint, is synced and gets its name), store halves into it, end (a last checkpoint, the
+ * unused room cut off, sync, close), begin the next one, which housekeeping has made ready.
  *
  * Failure modes:
  *   - no room: what is half written is cut off again, the segment that was made ready is given up
  *     for its room, and then it is for the caller to wait
  *   - a failed sync, or a failed write: the file is left at the mark and never touched again; the
  *     store goes back to the mark, and what was written behind it comes again in a new segment
- *   - the cut at the mark fails too: the extents behind it stay in the file, and come again with the
- *     same sequences in the next segment, whose first_seq says that those before are void
+ *   - the cut at the mark fails too: the extents behind it stay in the file, and come again with
+ * the same sequences in the next segment, whose first_seq says that those before are void
  *   - deleted by somebody: left likewise. Moved away: it is ended properly where it is now.
  */
 #include <assert.h>
@@ -24,11 +24,15 @@
 #include "crc32c.h"
 #include "store_state.h"
 
-#define AHEAD_BYTES ((uint64_t)256 << 20) /* allocated ahead in a segment without an end */
+#define AHEAD_BYTES ((uint64_t)64 << 20) /* allocated ahead in a segment without an end */
 
-static uint64_t next_ideal_end(const struct store *store, uint64_t offset)
+uint64_t store_ideal_end(const struct store *store, uint64_t end)
 {
-    return store->options.segment_bytes ? store->segment_bytes_max : offset + AHEAD_BYTES;
+    uint64_t ahead = end + AHEAD_BYTES;
+
+    return store->options.segment_bytes || ahead > store->segment_bytes_max
+               ? store->segment_bytes_max
+               : ahead;
 }
 
 /* Says once what was refused, and asks no more for it. */
@@ -182,7 +186,7 @@ static int fill_and_publish(struct store *store, struct segment *segment, uint64
     int rc = 0;
 
     if (store->options.format == STORE_SEGMENTS)
-        rc = segment_reserve(segment, least, next_ideal_end(store, least),
+        rc = segment_reserve(segment, least, store_ideal_end(store, least),
                              store->options.min_free_bytes);
     if (rc == 0)
         rc = put_checkpoint(store, segment, number, 0);
@@ -254,7 +258,7 @@ static int begin_resumed(struct store *store)
         rc = segment_cut(&segment, store->resume_offset);
         if (rc == 0)
             rc = segment_reserve(&segment, segment.offset + least,
-                                 next_ideal_end(store, segment.offset + least),
+                                 store_ideal_end(store, segment.offset + least),
                                  store->options.min_free_bytes);
         if (rc == 0)
             rc = put_checkpoint(store, &segment, 0, 0);
@@ -420,8 +424,7 @@ bool store_recover(struct store *store, int rc)
 int store_prepare_next(struct store *store)
 {
     if (!store->begun || store->next.path || store->options.segment_bytes == 0 || store->device ||
-        store->options.format == STORE_RAW ||
-        store->segment.offset < store->segment_bytes_max / 2)
+        store->options.format == STORE_RAW || store->segment.offset < store->segment_bytes_max / 2)
         return 0;
     int rc = create_next(store, &store->next);
     if (rc < 0)

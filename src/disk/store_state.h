@@ -33,7 +33,7 @@ struct account {
 };
 
 struct store {
-    struct store_options options; /* [I] path is a copy */
+    struct store_options options;    /* [I] path is a copy */
     struct random_parameters random; /* [I] */
     struct stream_lock lock;         /* [I] path NULL: a device, not locked */
     uint8_t uuid[16];                /* [I] */
@@ -43,24 +43,24 @@ struct store {
     bool device;                     /* [I] */
 
     /* The stream */
-    struct tally tally;   /* [R] of what is in its files */
-    uint64_t number;      /* [R] of the newest segment */
-    bool numbered;        /* [R] the next segment has a number in its name in any case */
-    bool retention_due;   /* [R] there may be segments too many */
-    bool rotate_asked;    /* [R] */
-    bool finished;        /* [R] */
+    struct tally tally; /* [R] of what is in its files */
+    uint64_t number;    /* [R] of the newest segment */
+    bool numbered;      /* [R] the next segment has a number in its name in any case */
+    bool retention_due; /* [R] there may be segments too many */
+    bool rotate_asked;  /* [R] */
+    bool finished;      /* [R] */
 
     /* The open segment */
-    struct segment segment; /* [R] path NULL: none */
-    bool begun;             /* [R] it is open and has its first checkpoint */
-    bool created;           /* [R] by this run: it holds nothing from before */
-    bool distrusted;        /* [R] a sync has failed */
-    uint64_t begun_offset;  /* [R] behind its first checkpoint of this run */
-    uint64_t begun_bytes;   /* [R] tally.bytes there */
+    struct segment segment;  /* [R] path NULL: none */
+    bool begun;              /* [R] it is open and has its first checkpoint */
+    bool created;            /* [R] by this run: it holds nothing from before */
+    bool distrusted;         /* [R] a sync has failed */
+    uint64_t begun_offset;   /* [R] behind its first checkpoint of this run */
+    uint64_t begun_bytes;    /* [R] tally.bytes there */
     uint64_t durable_offset; /* [R] synced up to here */
-    uint64_t durable_bytes; /* [R] tally.bytes there */
-    uint64_t at_risk_bytes; /* [R] of data: released, and left behind unsynced */
-    uint64_t sync_time_ns;  /* [R] CLOCK_MONOTONIC of the last sync */
+    uint64_t durable_bytes;  /* [R] tally.bytes there */
+    uint64_t at_risk_bytes;  /* [R] of data: released, and left behind unsynced */
+    uint64_t sync_time_ns;   /* [R] CLOCK_MONOTONIC of the last sync */
 
     /* The next one */
     struct segment next;          /* [R] path NULL: none is ready */
@@ -76,8 +76,8 @@ struct store {
     struct mark mark; /* [R] */
 
     /* A header and a checkpoint on their way to the file */
-    unsigned char *page;  /* [R] FORMAT_ALIGN + CHECKPOINT_STORED_MAX bytes */
-    size_t page_written;  /* [R] bytes of it; a device keeps them */
+    unsigned char *page; /* [R] FORMAT_ALIGN + CHECKPOINT_STORED_MAX bytes */
+    size_t page_written; /* [R] bytes of it; a device keeps them */
 
     struct iovec pieces[IOV_MAX]; /* [R] of one write */
     struct account account;       /* [A] */
@@ -102,6 +102,9 @@ void store_report(struct store *store, struct store_event event);
 
 /* Sees to it that there is an open segment with its first checkpoint in it. */
 int store_begin(struct store *store);
+
+/* How far to allocate when there must be room up to `end`. */
+uint64_t store_ideal_end(const struct store *store, uint64_t end);
 
 /* Ends the open segment: its last checkpoint with `flags`, cut, sync, close. */
 int store_end(struct store *store, uint32_t flags);

@@ -59,7 +59,8 @@ static int hidden_path(const char *stream_path, const char *suffix, char **ret)
     struct name name = name_split(stream_path);
     char *path;
 
-    if (asprintf(&path, "%.*s.%s%s", (int)(name.base - name.path), name.path, name.base, suffix) < 0)
+    if (asprintf(&path, "%.*s.%s%s", (int)(name.base - name.path), name.path, name.base, suffix) <
+        0)
         return -ENOMEM;
     *ret = path;
     return 0;

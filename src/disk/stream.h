@@ -8,7 +8,8 @@
  * itself. Both may be there side by side, the unnumbered one first.
  *
  * Beside them there may be: "a/.dbufd.dbuf.lock" while a process has the stream,
- * "a/.dbufd.dbuf.next" (the segment that is being made), and "SEGMENT.torn" (what recovery cut off).
+ * "a/.dbufd.dbuf.next" (the segment that is being made), and "SEGMENT.torn" (what recovery cut
+ * off).
  *
  * Functions may wait for the disk; they keep no state; any thread may call them.
  */

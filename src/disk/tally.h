@@ -34,7 +34,8 @@ enum {
         FORMAT_ALIGN * FORMAT_ALIGN
 };
 
-/* An extent of blocks follows, with `data_bytes` bytes of data in them. Its data_crc is in place. */
+/* An extent of blocks follows, with `data_bytes` bytes of data in them. Its data_crc is in place.
+ */
 void tally_add(struct tally *tally, const struct extent_header *header, uint64_t data_bytes);
 
 /* Bytes of data in an extent's blocks. It has been checked: lengths that do not add up to the
@@ -54,9 +55,9 @@ void tally_checkpoint(const struct tally *tally, const struct random_parameters 
 void tally_restore(struct tally *tally, const struct extent_header *header,
                    const struct checkpoint *checkpoint, const struct checkpoint_writer *writers);
 
-/* Completes an extent whose own fields are set (writer, flags, epoch, first_block, block_count, used,
- * dropped, time_ns) for being stored as `seq` at `offset`, and zeroes what is behind its used bytes.
- * The same again gives the same again. */
+/* Completes an extent whose own fields are set (writer, flags, epoch, first_block, block_count,
+ * used, dropped, time_ns) for being stored as `seq` at `offset`, and zeroes what is behind its used
+ * bytes. The same again gives the same again. */
 void extent_complete(struct extent_header *header, uint64_t seq, const uint8_t uuid[static 16],
                      uint64_t offset);
 

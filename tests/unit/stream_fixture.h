@@ -3,14 +3,15 @@
  * For the tests of the disk: halves to store, a look at the stored stream that trusts nothing, and
  * an output that fails when it is told to.
  *
- * Every block can be made again from its writer and its sequence, so that what comes back is compared
- * byte for byte.
+ * Every block can be made again from its writer and its sequence, so that what comes back is
+ * compared byte for byte.
  */
 #ifndef DBUFD_TESTS_STREAM_FIXTURE_H
 #define DBUFD_TESTS_STREAM_FIXTURE_H
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,11 +43,20 @@ static inline void make_directory(const char *parent, char path[static 64])
     assert_non_null(mkdtemp(path));
 }
 
+/* A flat one: a directory in it, as a mount leaves behind, must be empty. */
 static inline void remove_directory(const char *path)
 {
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf '%s'", path);
-    assert_int_equal(system(command), 0);
+    DIR *directory = opendir(path);
+    const struct dirent *entry;
+    assert_non_null(directory);
+    while ((entry = readdir(directory)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        int flags = entry->d_type == DT_DIR ? AT_REMOVEDIR : 0;
+        assert_int_equal(unlinkat(dirfd(directory), entry->d_name, flags), 0);
+    }
+    closedir(directory);
+    assert_int_equal(rmdir(path), 0);
 }
 
 static inline size_t directory_entries(const char *path)
@@ -118,8 +128,8 @@ struct maker {
     uint64_t random;
 };
 
-static inline void maker_open(struct maker *maker, unsigned writer_count, const uint64_t *next_block,
-                              uint64_t random)
+static inline void maker_open(struct maker *maker, unsigned writer_count,
+                              const uint64_t *next_block, uint64_t random)
 {
     *maker = (struct maker){.writer_count = writer_count, .random = random};
     maker->extents = aligned_alloc(FORMAT_ALIGN, (size_t)HALF_EXTENTS * EXTENT_BYTES);
@@ -184,7 +194,7 @@ struct seen {
     uint64_t blocks, bytes; /* in the files */
     uint64_t next_seq;
     uint64_t next_block[FORMAT_WRITERS_MAX];
-    uint32_t writer_count; /* by the last checkpoint */
+    uint32_t writer_count;                        /* by the last checkpoint */
     uint64_t checkpoint_blocks, checkpoint_bytes; /* by the last checkpoint */
     uint64_t dropped;
     uint32_t digest;
@@ -359,11 +369,11 @@ enum { SHORT_WRITE = -1 }; /* as an error: only a part is written */
 
 struct faulty {
     struct output output;
-    enum call call;     /* which kind fails */
-    unsigned first;     /* the how manieth of them, from 1; 0: none */
-    unsigned times;     /* so many in a row */
-    int error;          /* positive, or SHORT_WRITE */
-    uint64_t room; /* of the file system, with the one file in it; UINT64_MAX: the truth */
+    enum call call; /* which kind fails */
+    unsigned first; /* the how manieth of them, from 1; 0: none */
+    unsigned times; /* so many in a row */
+    int error;      /* positive, or SHORT_WRITE */
+    uint64_t room;  /* of the file system, with the one file in it; UINT64_MAX: the truth */
     unsigned seen[CALLS];
     unsigned failed;
 };
@@ -463,8 +473,8 @@ static inline int faulty_sync_directory(void *context, const char *path)
 }
 
 /* Fails from the `first` call of the kind on, `times` times. */
-static inline void faulty_init(struct faulty *faulty, enum call call, unsigned first, unsigned times,
-                               int error)
+static inline void faulty_init(struct faulty *faulty, enum call call, unsigned first,
+                               unsigned times, int error)
 {
     *faulty = (struct faulty){
         .output =

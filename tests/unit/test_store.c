@@ -617,7 +617,8 @@ static bool run_failing(const struct sweep *sweep, unsigned n, uint64_t random)
 static void sweep_call(enum call call, int error)
 {
     uint64_t random = seed_of_run();
-    /* A disk is slow at syncing: there, each call fails once and for ever, and all else on tmpfs. */
+    /* A disk is slow at syncing: there, each call fails once and for ever, and all else on tmpfs.
+     */
     bool slow = strcmp(parent, "/tmp") == 0;
     for (int round = slow ? 4 : 0; round < 18; round++) {
         if (slow && (round % 6 < 4 || round / 6 == 1))
@@ -626,7 +627,9 @@ static void sweep_call(enum call call, int error)
                               .error = error,
                               .format = round & 1 ? STORE_RAW : STORE_SEGMENTS,
                               .durability = (enum store_durability)(round / 2 % 3),
-                              .times = round / 6 == 0 ? 1 : round / 6 == 1 ? 3 : 1000000};
+                              .times = round / 6 == 0   ? 1
+                                       : round / 6 == 1 ? 3
+                                                        : 1000000};
         bool failed = true;
         for (unsigned n = 1; failed && n < 400; n++) {
             clear(NULL);
@@ -674,7 +677,8 @@ static void survives_short_writes(void **unused)
 static void interruption_is_no_failure(void **unused)
 {
     (void)unused;
-    static const enum call calls[] = {CALL_WRITE, CALL_OPEN, CALL_SYNC, CALL_TRUNCATE, CALL_ALLOCATE};
+    static const enum call calls[] = {CALL_WRITE, CALL_OPEN, CALL_SYNC, CALL_TRUNCATE,
+                                      CALL_ALLOCATE};
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
         struct faulty faulty;
         struct events events = {0};

@@ -69,10 +69,10 @@ static void lists_its_own_segments_by_number(void **unused)
 {
     (void)unused;
     static const char *const names[] = {
-        "s.1000000.dbuf", "s.000002.dbuf",  "s.dbuf",         "s.000010.dbuf",  "s.00003.dbuf",
-        "s.0000004.dbuf", "s.000005.dbufx", "s.000006",       "s.00000x.dbuf",  "t.000007.dbuf",
-        "s.000000.dbuf",  "s.dbuf.torn",    "s.000002.dbuf.torn", ".s.dbuf.next", "ss.000008.dbuf",
-        "s.99999999999999999999.dbuf"};
+        "s.1000000.dbuf",     "s.000002.dbuf",  "s.dbuf",         "s.000010.dbuf",
+        "s.00003.dbuf",       "s.0000004.dbuf", "s.000005.dbufx", "s.000006",
+        "s.00000x.dbuf",      "t.000007.dbuf",  "s.000000.dbuf",  "s.dbuf.torn",
+        "s.000002.dbuf.torn", ".s.dbuf.next",   "ss.000008.dbuf", "s.99999999999999999999.dbuf"};
     struct stream_files files;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         touch(names[i]);
@@ -100,7 +100,8 @@ static void lists_nothing_where_nothing_is(void **unused)
     assert_int_equal(files.count, 7); /* untouched */
 }
 
-/* One holder at a time, whoever it is; a lock left by a dead one does not count; nothing remains. */
+/* One holder at a time, whoever it is; a lock left by a dead one does not count; nothing remains.
+ */
 static void lock_is_for_one(void **unused)
 {
     (void)unused;

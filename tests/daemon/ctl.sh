@@ -1,0 +1,126 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# dbufctl as a user meets it: usage, exit status, JSON, and what cat gives back.
+. "${0%/*}/../tap.sh"
+ctl=$B/dbufctl
+stream=$tmp/s.dbuf
+
+# exits STATUS TEXT COMMAND...: ends with that status and says TEXT on one of its outputs.
+exits() {
+    local status=$1 text=$2 said got
+    shift 2
+    said=$("$@" 2>&1)
+    got=$?
+    [ "$got" = "$status" ] && [[ $said == *"$text"* ]] && return
+    echo "exit $got instead of $status, or no '$text' in: $said"
+    return 1
+}
+record() { "$B/dbufd" -c /dev/null -o buffer_capacity=1MB -o output.durability=none "$@"; }
+json() { "$@" | python3 -m json.tool >"$tmp/json"; }
+# field FILE KEY: a member of a JSON object
+field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"; }
+equal() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'"; return 1; }; }
+
+check "no command is a usage error" exits 2 "usage:" "$ctl"
+check "an unknown command is one" exits 2 "no command 'frob'" "$ctl" frob
+check "so is an unknown option" exits 2 "--frob" "$ctl" verify --frob x
+check "so is no file" exits 2 "which FILE" "$ctl" verify
+check "so is a writer that cannot be" exits 2 "0 to 1023" "$ctl" cat --writer 1024 x
+check "so is a time that is none" exits 2 "2026-13-01" "$ctl" cat --from 2026-13-01T00:00:00Z x
+check "so is a value for an option without one" exits 2 "--json" "$ctl" info --json=1 x
+check "so is a missing value" exits 2 "--from" "$ctl" cat --from
+check "help lists the commands" exits 0 "verify" "$ctl" help
+check "--help does too" exits 0 "info" "$ctl" --help
+check "help tells of one command" exits 0 "--writer N" "$ctl" help cat
+check "and so does the command itself" exits 0 "--random" "$ctl" verify --help
+check "the version" exits 0 "dbufctl 0." "$ctl" --version
+check "a file that is not there cannot be read" exits 3 "No such file" "$ctl" verify "$tmp/none"
+check "nor can a folder" exits 3 "directory" "$ctl" verify "$tmp"
+check "cat says the same" exits 3 "No such file" "$ctl" cat "$tmp/none"
+check "info says the same" exits 3 "No such file" "$ctl" info "$tmp/none"
+echo "hello" >"$tmp/hello"
+check "what is no segment cannot be read" exits 3 "no segment" "$ctl" verify "$tmp/hello"
+
+# A stream of lines from one writer, in several segments.
+seq 1 400000 >"$tmp/lines"
+printf '%s\n' 'tab	"quoted" \ back' 'ünïcödé €' '' $'\x01control' $'\xff\xfe' >>"$tmp/lines"
+printf 'no newline at the end' >>"$tmp/lines"
+check "lines are recorded" record -o writer_count=1 -o source.type=pipe -o source.path=- \
+    -o source.framing=lines -o output_file_path="$stream" -o output.segment_size=4MiB <"$tmp/lines"
+check "they are whole" exits 0 "whole: " "$ctl" verify "$stream"
+check "in several segments" test -e "$tmp/s.000003.dbuf"
+check "cat gives the lines back" cmp <("$ctl" cat "$stream") "$tmp/lines"
+check "segment by segment too" cmp \
+    <(for file in "$tmp"/s.0*.dbuf; do "$ctl" cat "$file"; done) "$tmp/lines"
+check "one segment alone is whole, and goes on" exits 0 "goes on" "$ctl" verify "$tmp/s.000001.dbuf"
+check "segments in any order are whole" exits 0 "whole: " "$ctl" verify "$tmp"/s.00000[321].dbuf
+check "a writer that is not there has no blocks" equal "$("$ctl" cat --writer 1 "$stream" | wc -c)" 0
+"$ctl" cat --json "$stream" >"$tmp/blocks"
+check "cat --json is one object a line, and holds every byte" python3 - "$tmp/blocks" "$tmp/lines" <<'END'
+import base64, json, sys
+out = b""
+for number, line in enumerate(open(sys.argv[1], encoding="utf-8")):
+    block = json.loads(line)
+    assert block["writer"] == 0 and block["block"] == number, line
+    data = block["data"].encode() if "data" in block else base64.b64decode(block["data_base64"])
+    assert len(data) == block["length"], line
+    out += data + (b"\n" if block["flags"] & 1 else b"")
+assert out == open(sys.argv[2], "rb").read()
+END
+check "cat --hex shows blocks" exits 0 "|1|" "$ctl" cat --hex "$tmp/s.000001.dbuf"
+first=$(head -n 1 "$tmp/blocks" | python3 -c 'import json, sys; print(json.load(sys.stdin)["time"])')
+check "no block is before the first" equal "$("$ctl" cat --to "$first" "$stream" | wc -c)" 0
+check "all are from the first on" cmp <("$ctl" cat --from "$first" "$stream") "$tmp/lines"
+check "none is after tomorrow" equal \
+    "$("$ctl" cat --from "$(($(date +%s) + 86400))" "$stream" | wc -c)" 0
+"$ctl" cat "$stream" 2>"$tmp/said" | head -n 1 >"$tmp/head"
+check "a reader that goes away ends cat in silence" \
+    equal "${PIPESTATUS[0]}$(cat "$tmp/said" "$tmp/head")" "01"
+check "a full disk does not" exits 3 "No space left" \
+    bash -c '"$0" cat "$1" >/dev/full' "$ctl" "$stream"
+
+check "info says that it is closed" exits 0 "closed" "$ctl" info "$stream"
+check "info --json parses" json "$ctl" info --json "$stream"
+check "and counts the blocks" equal "$(field "$tmp/json" blocks)" "$(wc -l <"$tmp/blocks")"
+check "verify --json parses" json "$ctl" verify --json "$stream"
+check "and counts the same" equal "$(field "$tmp/json" blocks)" "$(wc -l <"$tmp/blocks")"
+check "and says whole" equal "$(field "$tmp/json" verdict)" whole
+check "lines are no random blocks" exits 1 "random source" "$ctl" verify --random "$stream"
+
+# Damage.
+cp "$tmp/s.000002.dbuf" "$tmp/saved"
+printf 'X' | dd of="$tmp/s.000002.dbuf" bs=1 seek=20000 conv=notrunc status=none
+check "a changed byte is damage" exits 1 "s.000002.dbuf: offset " "$ctl" verify "$stream"
+check "verify --json names it" json "$ctl" verify --json "$stream"
+check "by its kind" exits 0 "blocks-changed" cat "$tmp/json"
+check "cat says so, and goes on" exits 1 "blocks are changed" "$ctl" cat "$stream"
+"$ctl" cat "$stream" 2>/dev/null | comm -13 <(sort "$tmp/lines") <(sort) >"$tmp/strange"
+check "cat never gives a changed byte out" test ! -s "$tmp/strange"
+rm "$tmp/s.000002.dbuf"
+check "a missing segment is named" exits 1 "segment 2: missing" "$ctl" verify "$stream"
+check "cat tells of it" exits 1 "are not there" "$ctl" cat "$stream"
+cp "$tmp/saved" "$tmp/s.000002.dbuf"
+check "put right again it is whole" exits 0 "whole: " "$ctl" verify "$stream"
+
+# Random blocks of several writers.
+check "random blocks are recorded" record -o writer_count=3 -o source.limit=3MB -o source.seed=9 \
+    -o output.segment_size=0 -o output_file_path="$tmp/r.dbuf"
+check "verify --random proves them" exits 0 "random source makes" "$ctl" verify --random "$tmp/r.dbuf"
+"$ctl" cat --json "$tmp/r.dbuf" >"$tmp/blocks"
+for writer in 0 1 2; do
+    check "cat --writer $writer gives just its bytes" equal \
+        "$("$ctl" cat --writer $writer "$tmp/r.dbuf" | wc -c)" \
+        "$(python3 -c 'import json, sys
+print(sum(b["length"] for b in map(json.loads, open(sys.argv[1])) if b["writer"] == int(sys.argv[2])))' \
+            "$tmp/blocks" $writer)"
+done
+size=$(stat -c %s "$tmp/r.dbuf")
+truncate -s $((size - 4096)) "$tmp/r.dbuf"
+check "a stream without its end is not closed" exits 1 "not closed" "$ctl" verify "$tmp/r.dbuf"
+check "info says so" exits 0 "not closed" "$ctl" info "$tmp/r.dbuf"
+(
+    flock 9
+    exits 0 "still being written: whole so far" "$ctl" verify "$tmp/r.dbuf" >"$tmp/locked" 2>&1
+) 9>"$tmp/.r.dbuf.lock"
+check "while a daemon has it, it is being written" test ! -s "$tmp/locked"
+tap_end
