@@ -317,15 +317,28 @@ int cpus_check(const struct cpus_system *system, const struct cpus_choice *choic
     return -1;
 }
 
-int cpus_pin(int core)
+int cpus_start_thread(pthread_t *ret, int core, void *(*run)(void *argument), void *argument)
 {
+    pthread_attr_t attributes;
+    pthread_t thread;
     cpu_set_t set;
 
-    if (core < 0 || core >= CPU_SETSIZE)
+    if (core >= CPU_SETSIZE)
         return -EINVAL;
-    CPU_ZERO(&set);
-    add_core(&set, core);
-    return sched_setaffinity(0, sizeof set, &set) < 0 ? -errno : 0;
+    int rc = -pthread_attr_init(&attributes);
+    if (rc < 0)
+        return rc;
+    if (core >= 0) {
+        CPU_ZERO(&set);
+        add_core(&set, core);
+        rc = -pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
+    }
+    if (rc == 0)
+        rc = -pthread_create(&thread, &attributes, run, argument);
+    (void)pthread_attr_destroy(&attributes); /* cannot fail */
+    if (rc == 0)
+        *ret = thread;
+    return rc;
 }
 
 char *cpus_format(const cpu_set_t *set, char *text, size_t text_bytes)

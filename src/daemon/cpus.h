@@ -10,6 +10,7 @@
 #ifndef DBUFD_DAEMON_CPUS_H
 #define DBUFD_DAEMON_CPUS_H
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -66,8 +67,10 @@ void cpus_plan_free(struct cpus_plan *plan);
 int cpus_check(const struct cpus_system *system, const struct cpus_choice *choice,
                const char **ret_reason);
 
-/* Pins the calling thread. -errno. */
-int cpus_pin(int core);
+/* Starts a thread that runs on `core` alone from its first instruction (core < 0: wherever the
+ * kernel puts it). -EINVAL: a core that is not there or not ours; -EAGAIN: no more threads; *ret
+ * untouched. */
+int cpus_start_thread(pthread_t *ret, int core, void *(*run)(void *argument), void *argument);
 
 /* "2-5,8" of a set, into `text` (cut to fit). Returns text. */
 char *cpus_format(const cpu_set_t *set, char *text, size_t text_bytes);

@@ -65,7 +65,7 @@ static int stop(struct dbufd *d, int status)
     free(d->writers);
     if (d->reader != NULL) {
         db_close(d->db);
-        (void)reader_join(d->reader);
+        reader_join(d->reader);
     }
     db_free(d->db);
     store_free(d->store);

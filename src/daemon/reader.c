@@ -27,7 +27,6 @@ static const uint64_t repeat_ns = 60 * 1000000000ULL; /* between two messages ab
 struct reader {
     struct reader_options options;
     struct extent_header **extents; /* of the half being stored */
-    int pin_error;
     pthread_t thread;
     uint64_t housekeeping_told_ns;
 
@@ -205,8 +204,6 @@ static void *reader_main(void *argument)
     const uint64_t one = 1;
     struct db_half half;
     int rc;
-    if (o->core >= 0)
-        r->pin_error = cpus_pin(o->core);
 
     while ((rc = db_read(o->db, o->flush_ns, &half)) != 0) {
         uint64_t bytes = 0, took_ns = 0;
@@ -238,7 +235,7 @@ int reader_start(struct reader **ret, const struct reader_options *options)
     r->extents = calloc(db_state(options->db).extent_count, sizeof(struct extent_header *));
     if (r->extents == NULL)
         goto fail;
-    rc = -pthread_create(&r->thread, NULL, reader_main, r);
+    rc = cpus_start_thread(&r->thread, options->core, reader_main, r);
     if (rc < 0)
         goto fail;
     *ret = r;
@@ -250,14 +247,12 @@ fail:
     return rc;
 }
 
-int reader_join(struct reader *r)
+void reader_join(struct reader *r)
 {
     int rc = pthread_join(r->thread, NULL);
     assert(rc == 0);
-    rc = r->pin_error;
     free(r->extents);
     free(r);
-    return rc;
 }
 
 void reader_account(const struct reader *r, struct reader_account *ret)

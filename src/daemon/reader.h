@@ -29,8 +29,8 @@ struct reader;
 /* Starts the thread. -errno: *ret untouched. */
 int reader_start(struct reader **ret, const struct reader_options *options);
 
-/* Waits for the thread to end and frees it. Returns 0 or -errno of pinning. */
-int reader_join(struct reader *reader);
+/* Waits for the thread to end and frees it. */
+void reader_join(struct reader *reader);
 
 enum reader_state { READER_WAITING, READER_STORING, READER_DISK_HELD };
 

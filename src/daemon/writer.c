@@ -148,11 +148,9 @@ static void *writer_main(void *argument)
 {
     struct writer *w = argument;
     const uint64_t one = 1;
-    if (w->options.core >= 0)
-        w->error = cpus_pin(w->options.core);
     w->begun_ns = clock_ns(CLOCK_MONOTONIC);
 
-    int rc = w->error < 0 ? w->error : 1;
+    int rc = 1;
     while (rc == 1)
         rc = cycle(w);
     w->error = rc;
@@ -172,7 +170,7 @@ int writer_start(struct writer **ret, const struct writer_options *options)
     int rc = source_open(&w->source, &options->source);
     if (rc < 0)
         goto fail;
-    rc = -pthread_create(&w->thread, NULL, writer_main, w);
+    rc = cpus_start_thread(&w->thread, options->core, writer_main, w);
     if (rc < 0)
         goto fail;
     *ret = w;

@@ -35,6 +35,22 @@ static struct cpus_choice choice_of(const char *text)
     return choice;
 }
 
+static void *say_core(void *argument)
+{
+    *(int *)argument = sched_getcpu();
+    return NULL;
+}
+
+/* The core that a thread started for `core` finds itself on. */
+static int runs_on(int core)
+{
+    pthread_t thread;
+    int seen = -1;
+    assert_int_equal(cpus_start_thread(&thread, core, say_core, &seen), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    return seen;
+}
+
 static void test_kernel_list_forms(void **state)
 {
     static const char *const bad[] = {"a",      "1-",    "-1",  "3-2",        "1,",
@@ -212,8 +228,7 @@ static void test_probe(void **state)
     assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
     assert_true(CPU_EQUAL(&after, &narrow));
     assert_true(CPU_EQUAL(&system.allowed, &affinity));
-    assert_int_equal(cpus_pin((int)core), 0);
-    assert_int_equal(sched_getcpu(), (int)core);
+    assert_int_equal(runs_on((int)core), (int)core);
     assert_int_equal(sched_setaffinity(0, sizeof affinity, &affinity), 0);
 
     snprintf(path, sizeof path, "%s/online", directory);
@@ -223,11 +238,15 @@ static void test_probe(void **state)
     assert_int_equal(rmdir(directory), 0);
 }
 
-static void test_pin_refuses(void **state)
+static void test_start_thread(void **state)
 {
     (void)state;
-    assert_int_equal(cpus_pin(-1), -EINVAL);
-    assert_int_equal(cpus_pin(CPU_SETSIZE), -EINVAL);
+    pthread_t thread;
+    cpu_set_t affinity;
+    assert_int_equal(sched_getaffinity(0, sizeof affinity, &affinity), 0);
+    assert_true(CPU_ISSET((size_t)runs_on(-1), &affinity)); /* anywhere that is ours */
+    assert_int_equal(cpus_start_thread(&thread, CPU_SETSIZE, say_core, NULL), -EINVAL);
+    assert_int_equal(cpus_start_thread(&thread, CPU_SETSIZE - 1, say_core, NULL), -EINVAL);
 }
 
 static void test_plan(void **state)
@@ -309,7 +328,7 @@ int main(void)
         cmocka_unit_test(test_allowed),
         cmocka_unit_test(test_read_system),
         cmocka_unit_test(test_probe),
-        cmocka_unit_test(test_pin_refuses),
+        cmocka_unit_test(test_start_thread),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_check),
     };
