@@ -5,53 +5,58 @@
  * THE WORDS IN MEMORY
  *
  *   claim      {epoch:32 | next:32}, the single source of truth. Its epoch says which half is open
- *              (epoch & 1) and that all before are sealed; next is the next extent to be taken.
- * Held writers and the reader sleep on its epoch, so there is no second word to keep in step.
- *   stored     how many epochs have been stored: the half before the open one is free if and only
- * if stored == the open epoch. busy       one per writer, on its own line: NONE, CLAIMING, or IN_A
- * / IN_B while it is inside a block of half A or B. published  one per extent, in its header:
- * {used:32 | block_count:32}; what a block must be in to exist. A writer that dies takes only the
- * block with it that it had not published.
+ *              (epoch & 1) and that all before are sealed; next is the next extent to be taken. Held
+ *              writers and the reader sleep on its epoch: there is no second word to keep in step.
+ *   stored     how many epochs have been stored: the half before the open one is free if and only if
+ *              stored == the open epoch.
+ *   busy       one per writer, on its own line: NONE, CLAIMING, or IN_A / IN_B while it is inside a
+ *              block of half A or B.
+ *   published  one per extent, in its header: {used:32 | block_count:32}. What a block must be in to
+ *              exist. A writer that dies takes only the block with it that it had not published.
  *
  * A WRITER
  *
- *   enter      busy = IN(own epoch); if claim's epoch is still its own, and the extent has room:
- * go. claim      busy = CLAIMING; fetch_add(claim, 1). The value that it *returns* decides epoch
- * and index. An extent taken this way takes one block, whether its half is sealed meanwhile or not:
- * otherwise two writers could swap the halves under each other for ever. publish    published +=
- * block, then busy = NONE. full       next has passed the last extent, which is how the wish for
- * room is recorded. If the other half is free: swap, without waiting for the reader to be
- * scheduled. If it is not: sleep on claim's epoch.
+ *   enter      busy = IN(own epoch); if claim's epoch is still its own, and the extent has room: go.
+ *   claim      busy = CLAIMING; fetch_add(claim, 1). The value that it *returns* decides epoch and
+ *              index. An extent taken this way takes one block, whether its half is sealed meanwhile
+ *              or not: otherwise two writers could swap the halves under each other for ever.
+ *   publish    published += block, then busy = NONE.
+ *   full       next has passed the last extent, which is how the wish for room is recorded. If the
+ *              other half is free: swap, without waiting for the reader to be scheduled. If it is not:
+ *              sleep on claim's epoch.
  *
  * THE READER
  *
- *   seal       happens by the swap itself: one compare-exchange of claim from {e, any} to {e+1, 0},
- * by a writer that found e full or by the reader when flush_ns is over. It ends by waking everyone
- * who sleeps on the epoch, always. drain      it has seen epoch e+1; it waits until no writer is
- * CLAIMING or IN(e). From then on every extent of half e is final: whoever enters later sees e+1
- * and turns away. free       stored = e+1; if the open half is full by now, nobody else will swap:
- * the reader does.
+ *   seal       happens by the swap itself: one compare-exchange of claim from {e, any} to {e+1, 0}, by
+ *              a writer that found e full or by the reader when flush_ns is over. It ends by waking
+ *              everyone who sleeps on the epoch, always.
+ *   drain      it has seen epoch e+1; it waits until no writer is CLAIMING or IN(e). From then on every
+ *              extent of half e is final: whoever enters later sees e+1 and turns away.
+ *   free       stored = e+1; if the open half is full by now, nobody else will swap: the reader does.
  *
- * WHY IT IS ENOUGH (the pairs; every ordered access below carries the label of its line here)
+ * WHY IT IS ENOUGH: the pairs. Every ordered access below carries the label of its line here.
  *
- *   P1 publish:      published (release)         | an observer of the region (acquire): a block
- * that |   counts is complete. This is the crash's pair. P2 header:       epoch (release) after |
- * an observer: an extent of this epoch never shows an published = 0               |   older epoch's
- * count. B1 leave:        busy = NONE (release)       | drain (acquire): the reader sees all of the
- * block. B2 enter:        busy = IN, then load claim  | drain: claim's new epoch, then load busy.
- * One of the |   two sees the other (Dekker), so no writer is in a |   sealed half unseen. The
- * writer's side is plain |   stores; the reader pays for both by membarrier(2), |   once a half.
- * Where the kernel has none, the writer |   exchanges (seq_cst) instead of storing. B3 last wake:
- * busy = NONE, then load      | drain: draining = 1, then futex_wait(busy). The same draining |
- * Dekker with the same membarrier: no lost wake-up. C1 claim:        fetch_add (acquire part)    |
- * swap (release part): a writer in the new epoch sees |   that the half is free, and that its old
- * content |   was read. F1 free:         stored (release part)       | swap loads stored (acquire
- * part): the reader's reads |   come before the overwriting. F2 hold:         claim past the end,
- * then    | free: stored, then load claim. Both seq_cst: either load stored                 |   the
- * writer finds the half free, or the reader |   finds the wish. Nobody sleeps for ever. S1 close:
- * closed, then load stored    | reader: stored, then load closed. The same again.
+ *   P1 publish   The writer: the block, then published (release). An observer of the region: published
+ *                (acquire), then the block. A block that counts is complete. This is the crash's pair.
+ *   P2 header    The writer: published = 0, then epoch (release). An observer: epoch (acquire), then
+ *                published. An extent of this epoch never shows an older epoch's count.
+ *   B1 leave     The writer: the block, then busy = NONE (release). Drain: busy (acquire), then the
+ *                block. The reader sees all of it.
+ *   B2 enter     The writer: busy = IN or CLAIMING, then load claim. Drain: claim has the new epoch, then
+ *                load busy. One of the two sees the other (Dekker), so no writer is unseen in a sealed
+ *                half. The writer's side is plain stores; the reader pays for both sides by
+ *                membarrier(2), once a half. Where the kernel has none, the writer exchanges (seq_cst).
+ *   B3 last wake The writer: busy = NONE, then load draining. Drain: draining = the writer, then
+ *                futex_wait(busy). The same Dekker with the same membarrier: no wake-up is lost.
+ *   C1 claim     Swap (release), then fetch_add (acquire). A writer in the new epoch sees that its half is
+ *                free, and what it overwrites has been read.
+ *   F1 free      The reader: reads the half, then stored (release). Swap: stored (acquire), then C1. The
+ *                reading comes before the overwriting.
+ *   F2 hold      The writer: next past the end, then load stored. Free: stored, then load claim. Both
+ *                seq_cst: either the writer finds the half free, or the reader finds the wish for it.
+ *   S1 close     Closing: closed, then load stored. The reader: stored, then load closed. The same again.
  *
- *   futex_wait compares in the kernel: a sleeper can miss no swap between its look and its sleep.
+ *   futex_wait compares in the kernel: a sleeper misses no swap between its look and its sleep.
  *
  * WHAT IT COSTS: storing a half waits for the one block that each writer has in flight. A writer
  * that is preempted inside a block delays that half; the others fill the other one meanwhile, and
@@ -81,14 +86,14 @@
 
 enum { LINE_BYTES = 64, CONTROL_BYTES = 4096 };
 
-/* The legend of the members: [I]mmutable after db_open, [W]riter's own, [R]eader's own, [S]hared.
- */
+/* Legend of the members: [I]mmutable after db_open, [W]riter's own, [R]eader's own, [S]hared. */
 
 /* The first page of the region. */
 struct control {
     _Alignas(LINE_BYTES) _Atomic uint64_t claim;  /* [S] */
-    _Atomic uint32_t draining;                    /* [S] the reader sleeps on a writer's busy word;
-                                                     here, as every writer has this line anyway */
+    /* [S] 1 + index of the writer on whose busy word the reader sleeps, or 0. On claim's line, which
+     * every writer has at hand anyway. */
+    _Atomic uint32_t draining;
     _Alignas(LINE_BYTES) _Atomic uint32_t stored; /* [S] written by the reader */
     _Atomic uint32_t closed;                      /* [S] */
     _Atomic uint32_t held;                        /* [S] writers that sleep */
@@ -239,7 +244,7 @@ static void set_busy(struct db_writer *w, enum busy busy)
 /* After a set_busy that the reader may be asleep on. */
 static void wake_drain(struct db_writer *w)
 {
-    if (atomic_load_explicit(&w->control->draining, memory_order_seq_cst) != 0) /* B3 */
+    if (atomic_load_explicit(&w->control->draining, memory_order_seq_cst) == w->index + 1u) /* B3 */
         futex_wake_all(&w->busy);
 }
 
@@ -408,8 +413,9 @@ static void drain_writer(struct db *db, struct db_writer *w, uint32_t epoch)
         uint32_t busy = atomic_load_explicit(&w->busy, memory_order_seq_cst); /* B1 B2 B3 */
         if (busy != BUSY_CLAIMING && busy != in_sealed)
             return;
-        if (atomic_load_explicit(&db->control->draining, memory_order_relaxed) == 0) {
-            atomic_store_explicit(&db->control->draining, 1, memory_order_seq_cst); /* B3 */
+        if (atomic_load_explicit(&db->control->draining, memory_order_relaxed) != w->index + 1u) {
+            atomic_store_explicit(&db->control->draining, w->index + 1u,
+                                  memory_order_seq_cst); /* B3 */
             barrier_on_writers(db);
             continue; /* look once more: it may have left without seeing draining */
         }

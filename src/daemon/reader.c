@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Happy path: db_read gives a sealed half, disk_write stores it, db_release frees it for the
- * writers, aux_work does what can wait until then. Failure: a disk that refuses holds the half
- * where it is. disk_write tells once what happened, tries again a few times a second, tells again
- * once a minute, and when it goes on. Nothing is given up. On stop: db_close makes db_read give the
- * rest and then 0; the stream is finished the same way.
+ * Happy path: db_read gives a sealed half, disk_write stores it, db_release frees it for the writers,
+ * aux_work does what can wait until then.
+ * Failure: a disk that refuses holds the half where it is. disk_write tells at once what happened,
+ * tries again a few times a second, tells again once a minute, and when it goes on. Nothing is given
+ * up.
+ * On stop: db_close makes db_read give the rest and then 0; the stream is finished the same way.
  */
 #include "reader.h"
 
