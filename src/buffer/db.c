@@ -449,7 +449,7 @@ static int wait_sealed(struct db *db, uint64_t deadline_ns)
     struct control *control = db->control;
     const uint32_t epoch = db->reading;
     for (;;) {
-        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst);
+        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* B2 */
         if (epoch_of(claim) != epoch)
             return 1;
         const bool closed = atomic_load_explicit(&control->closed, memory_order_seq_cst); /* S1 */
@@ -515,7 +515,8 @@ void db_close(struct db *db)
     struct control *control = db->control;
     atomic_store_explicit(&control->closed, 1, memory_order_seq_cst); /* S1 */
     /* If the reader sleeps, the other half is free and this wakes it; if not, it will look. */
-    (void)try_swap(control, epoch_of(atomic_load_explicit(&control->claim, memory_order_seq_cst)));
+    uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* S1 */
+    (void)try_swap(control, epoch_of(claim));
 }
 
 struct db_state db_state(const struct db *db)
