@@ -24,11 +24,11 @@ enum { WRITERS = 3, EXTENT_BYTES = 4096, EXTENTS = 100, BLOCKS_DEFAULT = 50000 }
 struct test {
     struct db *db;
     struct blocks blocks;
-    uint64_t count;            /* blocks of each writer */
-    uint64_t next[WRITERS];    /* after the halves whose every byte was checked */
-    uint64_t read[WRITERS];    /* after the half that was read last */
+    uint64_t count;         /* blocks of each writer */
+    uint64_t next[WRITERS]; /* after the halves whose every byte was checked */
+    uint64_t read[WRITERS]; /* after the half that was read last */
     _Atomic unsigned writers_left;
-    uint64_t seen;             /* blocks found by looking */
+    uint64_t seen; /* blocks found by looking */
 };
 
 struct test_writer {
