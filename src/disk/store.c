@@ -379,13 +379,15 @@ static uint64_t counted(const _Atomic uint64_t *counter)
 struct store_account store_account(const struct store *store)
 {
     const struct account *account = &store->account;
+    /* Before the bytes: so nobody ever sees more of them durable than stored. */
+    uint64_t durable_bytes = counted(&account->durable_bytes);
 
     return (struct store_account){
         .blocks = counted(&account->blocks),
         .bytes = counted(&account->bytes),
         .extents = counted(&account->extents),
         .file_bytes = counted(&account->file_bytes),
-        .durable_bytes = counted(&account->durable_bytes),
+        .durable_bytes = durable_bytes,
         .segments = counted(&account->segments),
         .segments_deleted = counted(&account->segments_deleted),
         .write_ns = counted(&account->write_ns),

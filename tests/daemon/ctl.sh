@@ -56,17 +56,19 @@ check "one segment alone is whole, and goes on" exits 0 "goes on" "$ctl" verify 
 check "segments in any order are whole" exits 0 "whole: " "$ctl" verify "$tmp"/s.00000[321].dbuf
 check "a writer that is not there has no blocks" equal "$("$ctl" cat --writer 1 "$stream" | wc -c)" 0
 "$ctl" cat --json "$stream" >"$tmp/blocks"
-check "cat --json is one object a line, and holds every byte" python3 - "$tmp/blocks" "$tmp/lines" <<'END'
+cat >"$tmp/join.py" <<'END'
 import base64, json, sys
-out = b""
+out = []
 for number, line in enumerate(open(sys.argv[1], encoding="utf-8")):
     block = json.loads(line)
     assert block["writer"] == 0 and block["block"] == number, line
     data = block["data"].encode() if "data" in block else base64.b64decode(block["data_base64"])
     assert len(data) == block["length"], line
-    out += data + (b"\n" if block["flags"] & 1 else b"")
-assert out == open(sys.argv[2], "rb").read()
+    out.append(data + (b"\n" if block["flags"] & 1 else b""))
+assert b"".join(out) == open(sys.argv[2], "rb").read()
 END
+check "cat --json is one object a line, and holds every byte" \
+    python3 "$tmp/join.py" "$tmp/blocks" "$tmp/lines"
 check "cat --hex shows blocks" exits 0 "|1|" "$ctl" cat --hex "$tmp/s.000001.dbuf"
 first=$(head -n 1 "$tmp/blocks" | python3 -c 'import json, sys; print(json.load(sys.stdin)["time"])')
 check "no block is before the first" equal "$("$ctl" cat --to "$first" "$stream" | wc -c)" 0
