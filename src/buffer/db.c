@@ -55,6 +55,7 @@
  *   F2 hold      The writer: next past the end, then load stored. Free: stored, then load claim. Both
  *                seq_cst: either the writer finds the half free, or the reader finds the wish for it.
  *   S1 close     Closing: closed, then load stored. The reader: stored, then load closed. The same again.
+ *                And closed, then load claim: who finds it closed finds every claim.
  *
  *   futex_wait compares in the kernel: a sleeper misses no swap between its look and its sleep.
  *
@@ -490,10 +491,13 @@ static int wait_sealed(struct db *db, uint64_t deadline_ns)
     struct control *control = db->control;
     const uint32_t epoch = db->reading;
     for (;;) {
-        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* B2 */
+        /* closed first: when it is set, no writer claims any more, and claim, looked at after it, tells
+         * of every block. The other way round the last ones could come in between unseen. */
+        const bool closed = atomic_load_explicit(&control->closed, memory_order_seq_cst); /* S1 */
+        DB_STEP("looking", NULL);
+        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* B2 S1 */
         if (epoch_of(claim) != epoch)
             return 1;
-        const bool closed = atomic_load_explicit(&control->closed, memory_order_seq_cst); /* S1 */
         const bool due = now_ns() >= deadline_ns;
         if (closed || due) {
             if (next_of(claim) == 0)
