@@ -85,6 +85,9 @@ static const char *remedy(int error)
         return "let the user that dbufd runs as write there";
     case ENOENT:
         return "make the directory again";
+    case EAGAIN:
+    case EPIPE:
+        return "nobody takes anything from this pipe: see to its reader";
     default:
         return "check the device and the kernel log";
     }
@@ -112,7 +115,7 @@ static void tell_disk_resumed(struct reader *r, uint64_t since_ns)
     const uint64_t seconds = (now_ns() - since_ns) / second_ns;
     const struct event_field fields[] = {{"SECONDS", NULL, seconds}};
     notify_event(r->options.notify, EVENT_DISK_RESUMED, fields, 1,
-                 "storing goes on after %" PRIu64 " s; nothing was lost", seconds);
+                 "storing goes on after %" PRIu64 " s", seconds);
 }
 
 /* Calls `step` until it succeeds, however long that takes. */

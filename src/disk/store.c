@@ -141,7 +141,10 @@ static int open_segments(struct store *store, const struct stream_files *files)
         free(recovery);
         return rc;
     }
-    rc = take_over(store, recovery);
+    if (recovery->found)
+        rc = segment_probe(recovery->path);
+    if (rc == 0)
+        rc = take_over(store, recovery);
     if (rc == 0)
         rc = recover_cut(recovery, store->options.output, report_cut, store);
     recover_free(recovery);
@@ -169,7 +172,9 @@ static int open_raw(struct store *store, const struct stream_files *files)
 
     if (!last)
         return 0;
-    int rc = look_at_raw(last->path);
+    int rc = segment_probe(last->path);
+    if (rc == 0)
+        rc = look_at_raw(last->path);
     if (rc < 0)
         return rc;
     store->number = last->number;
@@ -271,11 +276,6 @@ const uint8_t *store_uuid(const struct store *store)
 
 /* ---- Storing ---- */
 
-static int told(int rc)
-{
-    return rc == -EFBIG ? -ENOSPC : rc;
-}
-
 int store_write(struct store *store, struct extent_header *const extents[], size_t count)
 {
     assert(!store->finished);
@@ -300,7 +300,7 @@ int store_write(struct store *store, struct extent_header *const extents[], size
             rc = 0;
         }
     }
-    return told(rc);
+    return rc;
 }
 
 void store_rotate(struct store *store)
@@ -346,7 +346,7 @@ int store_finish(struct store *store)
         if (rc == 0)
             break;
         if (!store_recover(store, rc) || !again)
-            return told(rc);
+            return rc;
         again = false;
     }
     store->finished = true;

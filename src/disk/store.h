@@ -81,7 +81,7 @@ const uint8_t *store_uuid(const struct store *store);
 
 /* Completes the headers of `count` extents (of one half, in order), writes them, syncs them as the
  * durability asks. 0: all are stored (and durable, for DURABILITY_HALF). -errno: see above; call
- * again with the same extents. -ENOSPC and -EDQUOT: nothing fits now; the file was cut back to the
+ * again with the same extents. -ENOSPC, -EDQUOT and -EFBIG: nothing fits now; the file was cut back to the
  * last whole extent. */
 int store_write(struct store *store, struct extent_header *const extents[], size_t count);
 
