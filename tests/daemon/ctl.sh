@@ -103,6 +103,9 @@ check "a missing segment is named" exits 1 "segment 2: missing" "$ctl" verify "$
 check "cat tells of it" exits 1 "are not there" "$ctl" cat "$stream"
 cp "$tmp/saved" "$tmp/s.000002.dbuf"
 check "put right again it is whole" exits 0 "whole: " "$ctl" verify "$stream"
+printf 'X' | dd of="$tmp/s.000002.dbuf" bs=1 seek=4096 conv=notrunc status=none
+check "info of damage says that it is damaged" exits 1 "see dbufctl verify" "$ctl" info "$tmp/s.000002.dbuf"
+cp "$tmp/saved" "$tmp/s.000002.dbuf"
 
 # Random blocks of several writers.
 check "random blocks are recorded" record -o writer_count=3 -o source.limit=3MB -o source.seed=9 \
@@ -116,10 +119,14 @@ for writer in 0 1 2; do
 print(sum(b["length"] for b in map(json.loads, open(sys.argv[1])) if b["writer"] == int(sys.argv[2])))' \
             "$tmp/blocks" $writer)"
 done
+"$ctl" info --json "$tmp/r.dbuf" >"$tmp/info"
+check "info counts as many as verify, closed" equal "$(field "$tmp/info" blocks)" "$(wc -l <"$tmp/blocks")"
 size=$(stat -c %s "$tmp/r.dbuf")
 truncate -s $((size - 4096)) "$tmp/r.dbuf"
 check "a stream without its end is not closed" exits 1 "not closed" "$ctl" verify "$tmp/r.dbuf"
 check "info says so" exits 0 "not closed" "$ctl" info "$tmp/r.dbuf"
+"$ctl" info --json "$tmp/r.dbuf" >"$tmp/info"
+check "and counts as many, not closed" equal "$(field "$tmp/info" blocks)" "$(wc -l <"$tmp/blocks")"
 (
     flock 9
     exits 0 "still being written: whole so far" "$ctl" verify "$tmp/r.dbuf" >"$tmp/locked" 2>&1

@@ -559,6 +559,15 @@ struct drain {
     size_t bytes;
 };
 
+/* The reading end, which must be there before the store; reads wait. */
+static int open_reading_end(void)
+{
+    int fd = open(stream_path, O_RDONLY | O_NONBLOCK);
+    assert_true(fd >= 0);
+    assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+    return fd;
+}
+
 static void *drain_pipe(void *argument)
 {
     struct drain *drain = argument;
@@ -580,9 +589,8 @@ static void goes_through_a_pipe(enum store_format format, struct drain *drain)
     options.format = format;
     options.segment_bytes = 1 << 20; /* a pipe does not rotate */
     assert_int_equal(mkfifo(stream_path, 0600), 0);
+    drain->fd = open_reading_end();
     struct store *store = open_with(&options, &maker, seed_of_run());
-    drain->fd = open(stream_path, O_RDONLY);
-    assert_true(drain->fd >= 0);
     assert_int_equal(pthread_create(&thread, NULL, drain_pipe, drain), 0);
     for (int i = 0; i < 4; i++) {
         make_half(&maker, HALF_EXTENTS);
@@ -629,8 +637,9 @@ static void segments_go_through_a_pipe(void **unused)
     free(drain.room);
 }
 
-/* Nobody reads the pipe: the store says so again and again, and later nothing is missing. */
-static void a_pipe_without_a_reader_waits(void **unused)
+/* A pipe that nobody reads is refused. When its reader rests, the store says so again and again, and
+ * later nothing is missing. */
+static void a_pipe_whose_reader_rests_waits(void **unused)
 {
     (void)unused;
     struct store_options options = options_of(NULL);
@@ -643,12 +652,14 @@ static void a_pipe_without_a_reader_waits(void **unused)
     assert_true(expected && drain.room);
     options.format = STORE_RAW;
     assert_int_equal(mkfifo(stream_path, 0600), 0);
-    struct store *store = open_with(&options, &maker, seed_of_run());
+    struct store *store;
+    assert_int_equal(store_open(&store, &options), -ENXIO);
+    drain.fd = open_reading_end();
+    store = open_with(&options, &maker, seed_of_run());
     make_half(&maker, HALF_EXTENTS);
     append_expected(expected, &length, &maker, HALF_EXTENTS);
     assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS), -EAGAIN);
     assert_int_equal(store_finish(store), -EBUSY);
-    drain.fd = open(stream_path, O_RDONLY);
     assert_int_equal(pthread_create(&thread, NULL, drain_pipe, &drain), 0);
     int rc;
     while ((rc = store_write(store, maker.headers, HALF_EXTENTS)) == -EAGAIN)
@@ -714,7 +725,7 @@ int main(void)
         TEST(raw_rotates_and_its_numbers_go_on),
         TEST(raw_goes_through_a_pipe),
         TEST(segments_go_through_a_pipe),
-        TEST(a_pipe_without_a_reader_waits),
+        TEST(a_pipe_whose_reader_rests_waits),
         TEST(devices_are_written_straight),
     };
     int failed = 0;

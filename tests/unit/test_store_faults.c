@@ -61,6 +61,7 @@ struct sweep {
     enum store_format format;
     enum store_durability durability;
     unsigned times;
+    bool resumed; /* it goes on in the one file of an earlier run */
     bool direct;
 };
 
@@ -101,13 +102,23 @@ static bool run_failing(const struct sweep *sweep, unsigned n, uint64_t random)
     struct maker maker;
     struct seen seen;
     struct store *store = NULL;
+    uint64_t earlier_blocks = 0;
     int rc;
 
+    if (sweep->resumed) { /* without a fault */
+        store = open_with(&options, &maker, random);
+        write_halves(store, &maker, 1);
+        earlier_blocks = maker.blocks;
+        close_both(store, &maker);
+        store = NULL;
+    }
     faulty_init(&faulty, sweep->call, n, sweep->times, sweep->error);
     options.output = &faulty.output;
     options.format = sweep->format;
     options.durability = sweep->durability;
-    options.segment_bytes = 20 * EXTENT_BYTES;
+    options.segment_bytes = sweep->resumed ? 0 : 20 * EXTENT_BYTES;
+    if (sweep->resumed)
+        faulty.room = 8 << 20; /* too little to allocate ahead, which tmpfs does slowly */
     for (int i = 0; i < 30 && !store; i++) {
         rc = store_open(&store, &options);
         if (rc < 0)
@@ -136,8 +147,8 @@ static bool run_failing(const struct sweep *sweep, unsigned n, uint64_t random)
         assert_true(events.count[STORE_NO_DIRECT] + events.count[STORE_SEGMENT_LEFT] == 0);
     if (sweep->format == STORE_SEGMENTS) {
         see_stream(stream_path, &seen);
-        assert_int_equal(seen.blocks, maker.blocks);
-        assert_int_equal(seen.checkpoint_blocks, maker.blocks);
+        assert_int_equal(seen.blocks, earlier_blocks + maker.blocks);
+        assert_int_equal(seen.checkpoint_blocks, seen.blocks);
         assert_int_equal(seen.digest, account.digest);
         assert_true(seen.closed);
     } else if (sweep->call != CALL_TRUNCATE && sweep->call != CALL_REMOVE)
@@ -146,11 +157,29 @@ static bool run_failing(const struct sweep *sweep, unsigned n, uint64_t random)
     return faulty.failed > 0;
 }
 
+/* Every n, until there is no n-th call any more. */
+static void sweep_all(const struct sweep *sweep, uint64_t random)
+{
+    bool failed = true;
+    for (unsigned n = 1; failed && n < 400; n++) {
+        clear(NULL);
+        make(NULL);
+        snprintf(sweep_now, sizeof(sweep_now),
+                 "call kind %d, number %u, %u times, error %d, %s%s, durability %d",
+                 (int)sweep->call, n, sweep->times, sweep->error,
+                 sweep->format ? "raw" : "segments", sweep->resumed ? " resumed" : "",
+                 (int)sweep->durability);
+        failed = run_failing(sweep, n, random);
+        sweep_now[0] = 0;
+    }
+    assert_false(failed);
+}
+
 static void sweep_call(enum call call, int error)
 {
+    static const unsigned times[] = {1, 3, 1000000};
     uint64_t random = seed_of_run();
-    /* A disk is slow at syncing: there, each call fails once and for ever, and all else on tmpfs.
-     */
+    /* A disk is slow at syncing: there, each call fails once and for ever, and all else on tmpfs. */
     bool slow = strcmp(test_parent, "/tmp") == 0;
     if (slow && error != EIO && error != ENOSPC)
         return;
@@ -161,21 +190,78 @@ static void sweep_call(enum call call, int error)
                               .error = error,
                               .format = round & 1 ? STORE_RAW : STORE_SEGMENTS,
                               .durability = (enum store_durability)(round / 2 % 3),
-                              .times = round / 6 == 0   ? 1
-                                       : round / 6 == 1 ? 3
-                                                        : 1000000};
-        bool failed = true;
-        for (unsigned n = 1; failed && n < 400; n++) {
-            clear(NULL);
-            make(NULL);
-            snprintf(sweep_now, sizeof(sweep_now),
-                     "call kind %d, number %u, %u times, error %d, %s, durability %d", (int)call, n,
-                     sweep.times, error, sweep.format ? "raw" : "segments", (int)sweep.durability);
-            failed = run_failing(&sweep, n, random);
-            sweep_now[0] = 0;
-        }
-        assert_false(failed);
+                              .times = times[round / 6]};
+        sweep_all(&sweep, random);
     }
+}
+
+/* The same where a run goes on in the file of an earlier one. */
+static void survives_failures_in_a_resumed_file(void **unused)
+{
+    (void)unused;
+    static const enum call calls[] = {CALL_OPEN,     CALL_WRITE,      CALL_SYNC,  CALL_TRUNCATE,
+                                      CALL_ALLOCATE, CALL_FREE_BYTES, CALL_REMOVE};
+    uint64_t random = seed_of_run();
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+        for (int kind = 0; kind < 4; kind++) {
+            struct sweep sweep = {.call = calls[i],
+                                  .error = kind & 1 ? ENOSPC : EIO,
+                                  .durability = DURABILITY_HALF,
+                                  .times = kind & 2 ? 1000000 : 1,
+                                  .resumed = true};
+            sweep_all(&sweep, random);
+        }
+}
+
+/* What a failed allocation leaves behind is given back at once (ext4 keeps what it got). */
+static void a_failed_allocation_leaves_nothing(void **unused)
+{
+    (void)unused;
+    struct faulty faulty;
+    struct store_options options = options_of(NULL);
+    struct maker maker;
+    struct stat status;
+
+    faulty_init(&faulty, CALL_ALLOCATE, 1, 1, ENOSPC);
+    options.output = &faulty.output;
+    struct store *store = open_with(&options, &maker, 1);
+    assert_int_equal(faulty.failed, 1);
+    assert_int_equal(stat(stream_path, &status), 0);
+    assert_int_equal(status.st_size, (off_t)store_offset(store) + FORMAT_ALIGN);
+    assert_true(status.st_blocks <= 64);
+    close_both(store, &maker);
+}
+
+/* The segment that was made ready is given up when the open one needs the room. */
+static void the_next_segment_is_ballast(void **unused)
+{
+    (void)unused;
+    struct faulty faulty;
+    struct store_options options = options_of(NULL);
+    struct maker maker;
+
+    faulty_init(&faulty, CALL_OPEN, 0, 0, 0);
+    options.output = &faulty.output;
+    options.segment_bytes = 20 * EXTENT_BYTES;
+    faulty.room = 4 * FORMAT_ALIGN;
+    struct store *store = open_with(&options, &maker, seed_of_run());
+    make_half(&maker, HALF_EXTENTS);
+    for (uint64_t room = 4; store_write(store, maker.headers, HALF_EXTENTS) < 0; room++)
+        faulty.room = room * EXTENT_BYTES;
+    make_half(&maker, HALF_EXTENTS);
+    while (store_offset(store) < 10 * EXTENT_BYTES) {
+        if (store_write(store, maker.headers, HALF_EXTENTS) == 0)
+            make_half(&maker, HALF_EXTENTS);
+        faulty.room += EXTENT_BYTES;
+    }
+    faulty.room = 0;
+    assert_int_equal(store_housekeep(store), 0);
+    assert_int_equal(directory_entries(test_directory), 3); /* segment, next, lock */
+    assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS), -ENOSPC);
+    assert_int_equal(directory_entries(test_directory), 2);
+    faulty.room = UINT64_MAX;
+    assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS), 0);
+    close_both(store, &maker);
 }
 
 static void survives_failing_writes(void **unused)
@@ -481,6 +567,9 @@ int main(void)
         TEST(interruption_is_no_failure),
         cmocka_unit_test_setup_teardown(survives_failing_syncs, make, clear_sweep),
         cmocka_unit_test_setup_teardown(survives_failing_calls_of_other_kinds, make, clear_sweep),
+        cmocka_unit_test_setup_teardown(survives_failures_in_a_resumed_file, make, clear_sweep),
+        TEST(a_failed_allocation_leaves_nothing),
+        TEST(the_next_segment_is_ballast),
         TEST(a_torn_checkpoint_is_cut_off),
         TEST(a_file_that_failed_to_sync_is_left),
         TEST(released_bytes_at_risk_are_told),
