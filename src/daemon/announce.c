@@ -54,11 +54,10 @@ static void tell_memory(const struct dbufd *d)
     const struct region *region = db_region(d->db);
     const struct event_field fields[] = {{"BYTES", NULL, region->bytes}};
     if (region->huge_errno != 0)
-        notify_event(
-            &d->notify, EVENT_NO_HUGE_PAGES, fields, 1,
-            "the buffer has ordinary pages: no huge pages are reserved (%s); vm.nr_hugepages=%zu "
-            "would do",
-            strerror(region->huge_errno), region->bytes / (2 << 20) + 1);
+        notify_event(&d->notify, EVENT_NO_HUGE_PAGES, fields, 1,
+                     "the buffer has ordinary pages, as no huge pages are reserved; "
+                     "vm.nr_hugepages=%zu would do",
+                     region->bytes / (2 << 20) + 1);
     if (region->lock_errno != 0)
         notify_event(
             &d->notify, EVENT_MEMORY_NOT_LOCKED, fields, 1,
