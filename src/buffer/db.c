@@ -408,8 +408,7 @@ void db_write_end(struct db_writer *w, size_t bytes, uint32_t flags, uint64_t ti
 /* Stores the last eight bytes of a counted block once more, shifted to where zeros follow them: the padding.
  * Taken from the source, as a load from where the block has just been copied to would wait for the
  * copying; and a word zeroed before the copying would wait for a line far ahead in a large block. */
-static __attribute__((noinline)) void put_padding(struct db_writer *w, const void *data,
-                                                  size_t bytes)
+static inline void put_padding(struct db_writer *w, const void *data, size_t bytes)
 {
     uint64_t last = 0;
     if (bytes > sizeof(last)) {
