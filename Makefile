@@ -21,7 +21,7 @@ T ?=
 VERSION := 0.1.0
 
 PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev
-PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind spin systemd e2fsprogs \
+PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind libc6-dbg spin systemd e2fsprogs \
 	util-linux procps
 PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev
 

@@ -5,7 +5,7 @@
  *   BENCH_QUICK=1      a few cases with little data, within 45 s
  *   BENCH_CASE=TEXT    only the cases whose names contain TEXT
  *   BENCH_PEER=TEXT    only the peers whose names contain TEXT
- *   BENCH_MS=TIME      how long the writers write in each round, instead of 300 (quick: 60)
+ *   BENCH_MS=TIME      how long the writers write in each round, instead of 300 (quick: 50)
  *
  * Every contestant does one round in turn, ROUNDS times; medians are printed, one line a peer:
  *
@@ -303,7 +303,7 @@ int main(void)
     b.started_s = now_s();
     b.quick = getenv("BENCH_QUICK") != NULL && strcmp(getenv("BENCH_QUICK"), "1") == 0;
     b.round_ms = getenv("BENCH_MS") != NULL ? (unsigned)atoi(getenv("BENCH_MS"))
-                 : b.quick                  ? 60
+                 : b.quick                  ? 50
                                             : 300;
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
