@@ -41,8 +41,8 @@ static enum event describe(const struct store_event *e, char *text)
         (void)snprintf(
             text, TEXT_BYTES,
             "left at offset %" PRIu64 ": %s; it goes on in a new segment, and what is still in "
-            "memory is written again there; %" PRIu64 " bytes before that were not yet synced "
-            "and are not in memory any more: verify tells whether they are whole",
+            "memory is written again there; %" PRIu64
+            " bytes from there on had been let go unsynced: verify tells whether they are whole",
             e->offset, strerror(e->error), e->bytes);
         return EVENT_SEGMENT_LEFT;
     case STORE_TAIL_CUT:
