@@ -39,7 +39,7 @@ enum {
 struct lane {
     const unsigned char *source;
     const uint32_t *lengths;
-    uint64_t seq;     /* of its next block */
+    uint64_t seq;     /* of its next block; atomic, as others look at it */
     uint64_t end;     /* it stops before this sequence; atomic, as fairness ends by the clock */
     uint32_t *ticks;  /* how long each block took; NULL: is not measured */
     uint64_t started; /* tick at which the block in hand began */
@@ -95,7 +95,7 @@ static inline bool lane_next(struct lane *lane, struct block *ret)
     ret->data = lane->source + (seq % SOURCE_OFFSETS) * LINE;
     ret->bytes = lane->lengths[seq % LENGTHS];
     ret->seq = seq;
-    lane->seq = seq + 1;
+    __atomic_store_n(&lane->seq, seq + 1, __ATOMIC_RELAXED);
     if (lane->ticks != NULL)
         lane->started = ticks_now();
     return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What lasts nanoseconds: the clock and its own cost, percentiles, and the steps of the double
- * buffer that are too rare to show in a throughput: a swap, and the waking of a held writer.
+ * What lasts nanoseconds: the clock and its own cost, percentiles, and what is too rare
+ * to show in a throughput: the waking of a held writer, and the least that waking can cost.
  */
 #include <limits.h>
 #include <linux/futex.h>
@@ -87,51 +87,7 @@ static struct db *open_small(uint32_t extent_count)
     return db;
 }
 
-/* ---- Swap: from a full half to the open other half, the other half being free -----------------
- */
-
-static void *read_and_release(void *db)
-{
-    struct db_half half;
-    while (db_read(db, never_ns, &half) == 1)
-        db_release(db);
-    return NULL;
-}
-
-/* A sample is the whole db_write that finds its half full: it swaps, wakes the reader, who sleeps,
- * takes an extent of the other half, and copies its block. */
-void run_swap(const struct round *round, double *metrics)
-{
-    uint32_t *samples = need_samples(round->samples);
-    struct db *db = open_small(64);
-    struct db_writer *w = db_writer(db, 0);
-    const unsigned char data[STEP_BLOCK_BYTES] = {0};
-    pthread_t reader;
-    if (pthread_create(&reader, NULL, read_and_release, db) != 0)
-        die("thread", 0);
-    uint32_t epoch = db_state(db).epoch;
-    for (uint32_t taken = 0; taken < round->samples;) {
-        if (db_state(db).claimed == db_state(db).extent_count)
-            while (db_state(db).halves_unstored != 0) /* only a free half is of interest here */
-                sched_yield();
-        const uint64_t started = ticks_now();
-        db_write(w, data, sizeof(data), 0, 0);
-        const uint64_t ticks = ticks_now() - started;
-        if (db_state(db).epoch != epoch) {
-            epoch++;
-            samples[taken++] = (uint32_t)ticks;
-            usleep(200); /* the reader gets to sleep again */
-        }
-    }
-    db_close(db);
-    pthread_join(reader, NULL);
-    db_free(db);
-    give_percentiles(samples, round->samples, metrics);
-    free(samples);
-}
-
-/* ---- Wake: from the release of a half to the end of the db_write that was held for it ----------
- */
+/* ---- Wake: from the release of a half to the end of the db_write that was held for it ---- */
 
 struct wake {
     struct db *db;
@@ -194,8 +150,7 @@ void run_wake(const struct round *round, double *metrics)
     free(samples);
 }
 
-/* ---- The least that waking can cost: one futex call, one sleeper -------------------------------
- */
+/* ---- The least that waking can cost: one futex call, one sleeper ---- */
 
 static void *sleep_and_answer(void *arg)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Happy path: fork; the child sets up the load and the contestant, starts the clock when all
- * threads are there, and leaves the metrics in shared memory. The clock runs from the first thread
- * that starts to the end of the reader (of the last writer, if there is none). Failure: a child
- * that is late is killed; one that fails ends the benchmark.
+ * Happy path: fork; the child sets up the load and the contestant, lets the writers warm up, so
+ * that no first use of memory is measured, and runs the clock from then on to the end of the reader
+ * (of the last writer, if there is none). The metrics are left in shared memory.
+ *
+ * Failure: a child that is late is killed; one that fails ends the benchmark.
  */
 #include "buffer_round.h"
 
@@ -27,8 +28,9 @@ struct field {
     void *queue;
     struct tally tally;
     pthread_barrier_t start;
-    double first_s; /* when the first thread started; with the mutex */
-    double last_s;
+    double start_s;                    /* when all were warm */
+    uint64_t start_seqs[WRITERS_MOST]; /* where each lane was then */
+    double end_s;                      /* of the thread that was the last; with the mutex */
     pthread_mutex_t mutex;
 };
 
@@ -45,13 +47,10 @@ static double now_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static void note_times(struct field *f, double started_s, double ended_s)
+static void note_end(struct field *f)
 {
     pthread_mutex_lock(&f->mutex);
-    if (f->first_s == 0 || started_s < f->first_s)
-        f->first_s = started_s;
-    if (ended_s > f->last_s)
-        f->last_s = ended_s;
+    f->end_s = now_s();
     pthread_mutex_unlock(&f->mutex);
 }
 
@@ -60,9 +59,8 @@ static void *write_thread(void *arg)
     struct runner *runner = arg;
     struct field *f = runner->field;
     pthread_barrier_wait(&f->start);
-    const double started_s = now_s();
     f->contestant->write_all(f->queue, runner->lane);
-    note_times(f, started_s, now_s());
+    note_end(f);
     return NULL;
 }
 
@@ -70,9 +68,8 @@ static void *read_thread(void *arg)
 {
     struct field *f = arg;
     pthread_barrier_wait(&f->start);
-    const double started_s = now_s();
     f->contestant->read_all(f->queue, &f->tally);
-    note_times(f, started_s, now_s());
+    note_end(f);
     return NULL;
 }
 
@@ -126,9 +123,13 @@ static void field_open(struct field *f, const struct round *round)
     pthread_barrier_init(&f->start, NULL, round->writers + (f->contestant->read_all != NULL) + 1);
 }
 
-/* A round that ends by the clock: the writers go on until then. */
-static void end_by_clock(struct field *f, const struct round *round)
+/* A round that ends by the clock: the writers warm up, and go on until then. */
+static void run_by_clock(struct field *f, const struct round *round)
 {
+    usleep(round->warm_ms * 1000);
+    f->start_s = now_s();
+    for (unsigned i = 0; i < f->load.writers; i++)
+        f->start_seqs[i] = __atomic_load_n(&f->load.lanes[i].seq, __ATOMIC_RELAXED);
     usleep(round->limit_ms * 1000);
     for (unsigned i = 0; i < f->load.writers; i++)
         __atomic_store_n(&f->load.lanes[i].end, 0, __ATOMIC_RELAXED);
@@ -155,7 +156,7 @@ static void field_run(struct field *f, const struct round *round)
     }
     pthread_barrier_wait(&f->start);
     if (round->limit_ms != 0)
-        end_by_clock(f, round);
+        run_by_clock(f, round);
     uint64_t blocks = 0;
     for (unsigned i = 0; i < f->load.writers; i++) {
         pthread_join(runners[i].thread, NULL);
@@ -170,10 +171,17 @@ static void field_run(struct field *f, const struct round *round)
     }
 }
 
-static uint64_t lane_bytes(const struct lane *lane)
+static double measured_s(const struct field *f)
 {
+    return f->end_s - f->start_s;
+}
+
+/* Bytes of the blocks that lane i has written while the clock ran. */
+static uint64_t measured_bytes(const struct field *f, unsigned i)
+{
+    const struct lane *lane = &f->load.lanes[i];
     uint64_t bytes = 0;
-    for (uint64_t seq = 0; seq < lane->seq; seq++)
+    for (uint64_t seq = f->start_seqs[i]; seq < lane->seq; seq++)
         bytes += lane->lengths[seq % LENGTHS];
     return bytes;
 }
@@ -181,9 +189,12 @@ static uint64_t lane_bytes(const struct lane *lane)
 void run_blocks(const struct round *round, double *metrics)
 {
     struct field f;
+    uint64_t blocks = 0;
     field_open(&f, round);
     field_run(&f, round);
-    metrics[0] = (double)f.load.blocks / (f.last_s - f.first_s) / 1e6;
+    for (unsigned i = 0; i < f.load.writers; i++)
+        blocks += f.load.lanes[i].seq - f.start_seqs[i];
+    metrics[0] = (double)blocks / measured_s(&f) / 1e6;
 }
 
 void run_bytes(const struct round *round, double *metrics)
@@ -193,8 +204,8 @@ void run_bytes(const struct round *round, double *metrics)
     field_open(&f, round);
     field_run(&f, round);
     for (unsigned i = 0; i < f.load.writers; i++)
-        bytes += lane_bytes(&f.load.lanes[i]);
-    metrics[0] = (double)bytes / (f.last_s - f.first_s) / 1e9;
+        bytes += measured_bytes(&f, i);
+    metrics[0] = (double)bytes / measured_s(&f) / 1e9;
 }
 
 void run_fairness(const struct round *round, double *metrics)
@@ -204,7 +215,7 @@ void run_fairness(const struct round *round, double *metrics)
     field_open(&f, round);
     field_run(&f, round);
     for (unsigned i = 0; i < f.load.writers; i++) {
-        const uint64_t bytes = lane_bytes(&f.load.lanes[i]);
+        const uint64_t bytes = measured_bytes(&f, i);
         most = bytes > most ? bytes : most;
         fewest = bytes < fewest ? bytes : fewest;
     }

@@ -18,6 +18,7 @@ struct round {
     size_t min_bytes, max_bytes;
     uint64_t blocks;          /* of each writer */
     unsigned limit_ms;        /* 0: until all blocks are written */
+    unsigned warm_ms;         /* before, with limit_ms; is not measured */
     uint32_t samples;         /* of what run measures by itself */
     double percents[METRICS]; /* which percentiles run_latency gives */
 };
@@ -32,7 +33,8 @@ void run_bytes(const struct round *round, double *metrics);    /* 0: GB of data 
 void run_latency(const struct round *round, double *metrics);  /* i: percents[i] of one write, ns */
 void run_fairness(const struct round *round, double *metrics); /* 0: most bytes / fewest bytes */
 /* 0 and 1: p50 and p99, ns, of */
-void run_swap(const struct round *round, double *metrics);       /* a write that swaps the halves */
+void run_swap_gap(const struct round *round, double *metrics);   /* full to open */
+void run_swap_write(const struct round *round, double *metrics); /* the write that swaps */
 void run_futex_call(const struct round *round, double *metrics); /* waking a sleeper: the call */
 void run_wake(const struct round *round, double *metrics); /* release to end of a held write */
 void run_futex_wake(const struct round *round, double *metrics); /* the call until it runs */
