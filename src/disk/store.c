@@ -115,12 +115,27 @@ static void report_cut(void *context, const char *path, uint64_t offset, uint64_
                                                .bytes = bytes});
 }
 
+/* A stream begins. */
+static void begin_sequences(struct store *store)
+{
+    const struct store_before *before = store->options.before;
+
+    for (unsigned w = 0; before && w < store->options.writer_count; w++)
+        store->tally.writers[w].next_block = before->first_blocks[w];
+}
+
 /* The stream as it was found, and where to go on in it. */
 static int take_over(struct store *store, const struct recovery *recovery)
 {
+    const struct store_before *before = store->options.before;
+
     store->number = recovery->number;
-    if (!recovery->found)
+    if (!recovery->found) {
+        begin_sequences(store);
         return new_uuid(store->uuid);
+    }
+    if (before && memcmp(before->uuid, recovery->uuid, sizeof(store->uuid)) != 0)
+        return -ESTALE;
     memcpy(store->uuid, recovery->uuid, sizeof(store->uuid));
     store->tally = recovery->tally;
     if (store->options.segment_bytes == 0) {
@@ -135,7 +150,9 @@ static int take_over(struct store *store, const struct recovery *recovery)
 static int open_segments(struct store *store, const struct stream_files *files)
 {
     struct recovery *recovery = malloc(sizeof(*recovery)); /* it is large */
-    int rc = recovery ? recover_look(files, recovery) : -ENOMEM;
+    const struct store_before *before = store->options.before;
+    int rc =
+        recovery ? recover_look(files, before ? before->target : NULL, recovery) : -ENOMEM;
 
     if (rc < 0) {
         free(recovery);
@@ -163,10 +180,31 @@ static int look_at_raw(const char *path)
     return rc == 0 && magic == SEGMENT_MAGIC ? -EBADMSG : rc;
 }
 
+/* How much of the half that the run before was storing is in its files. Nobody but us writes there:
+ * the file's size tells. */
+static void find_part(struct store *store, const struct stream_files *files)
+{
+    const struct store_before *before = store->options.before;
+    const struct store_target *target = before ? before->target : NULL;
+
+    if (!target)
+        return;
+    store->stored_in_part = true;
+    store->part_epoch = target->epoch;
+    store->part_position = target->position;
+    for (size_t i = 0; files && i < files->count; i++) {
+        const struct stream_file *file = &files->files[i];
+        if (file->number == target->number && file->bytes > target->offset)
+            store->part_position += file->bytes - target->offset;
+    }
+}
+
 static int open_raw(struct store *store, const struct stream_files *files)
 {
     const struct stream_file *last = files->count ? &files->files[files->count - 1] : NULL;
 
+    begin_sequences(store);
+    find_part(store, files);
     if (!last)
         return 0;
     int rc = look_at_raw(last->path);
@@ -222,6 +260,9 @@ static int open_stream(struct store *store)
     if (kind == 1) {
         store->device = true;
         store->number = 1;
+        begin_sequences(store);
+        if (store->options.format == STORE_RAW)
+            find_part(store, NULL);
         rc = new_uuid(store->uuid);
         if (rc == 0)
             rc = segment_open_device(&store->segment, store->options.output, store->options.path);
@@ -236,6 +277,8 @@ static int open_stream(struct store *store)
     store->first_bytes = store->tally.bytes;
     atomic_store(&store->account.digest, store->tally.digest);
     set_segment_bytes(store);
+    store->gaps = store->options.before != NULL;
+    store->options.before = NULL; /* it was valid until here */
     rc = store_begin(store);
     /* Room and a reader for the pipe may come later: store_write begins then. */
     return no_room(rc) || rc == -EAGAIN ? 0 : rc;
@@ -279,12 +322,8 @@ static int told(int rc)
 int store_write(struct store *store, struct extent_header *const extents[], size_t count)
 {
     assert(!store->finished);
-    if (!store->pending) {
-        store_check_half(store, extents, count);
-        store->pending = true;
-        store->done = store->partial = store->counted = 0;
-        store_mark(store);
-    }
+    if (!store->pending)
+        store_begin_half(store, extents, count);
     segment_doubt_room(&store->segment);
     int rc = store_look(store);
     bool again = true;
