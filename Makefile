@@ -20,7 +20,8 @@ T ?=
 VERSION := 0.1.0
 
 PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev
-PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace systemd e2fsprogs util-linux procps
+PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind systemd e2fsprogs \
+	util-linux procps
 
 comma := ,
 B := build$(if $(SAN),/$(SAN))

@@ -57,7 +57,7 @@ struct region_target {
 
 struct control {
     _Alignas(LINE_BYTES) _Atomic uint64_t claim; /* [S] */
-    /* [S] 1 + index of the writer on whose busy word the reader sleeps, or 0. On claim's line, which
+    /* [S] number of the writer on whose busy word the reader sleeps, or 0. On claim's line, which
      * every writer has at hand anyway. */
     _Atomic uint32_t draining;
     _Alignas(LINE_BYTES) _Atomic uint32_t stored; /* [S] written by the reader, or [F] */
@@ -103,6 +103,12 @@ static_assert(offsetof(struct live_header, published) ==
               "published covers block_count and used");
 static_assert(offsetof(struct live_header, dropped) == offsetof(struct extent_header, dropped),
               "dropped");
+
+/* From here on it is a region. */
+static inline void control_open(struct control *control)
+{
+    atomic_store_explicit(&control->magic, REGION_MAGIC, memory_order_release);
+}
 
 /* A kill may come between any two stores: the one that does not hold is written, then it holds. */
 static inline void control_set_target(struct control *control, const struct region_target *target)

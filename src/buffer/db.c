@@ -92,22 +92,25 @@
 enum busy { BUSY_NONE, BUSY_CLAIMING, BUSY_IN_A, BUSY_IN_B };
 
 struct db_writer {
+    /* What a block touches: one line. */
     _Alignas(LINE_BYTES) _Atomic uint32_t busy; /* [S] enum busy */
-    uint32_t epoch;                             /* [W] of its extent */
+    enum busy busy_in;                          /* [W] what busy is inside its extent's half */
     struct live_header *extent;                 /* [W] NULL before the first */
-    uint32_t used;                              /* [W] bytes behind the header */
-    uint32_t room;           /* [W] bytes that fit behind it; 0 without an extent */
-    uint32_t count;          /* [W] blocks in it */
-    uint16_t index;          /* [I] */
+    uint64_t published;                         /* [W] what its extent's header says */
+    uint32_t epoch;                             /* [W] of its extent */
+    uint32_t room;           /* [W] bytes that fit behind its header; 0: no extent */
+    uint32_t number;         /* [I] 1 + index */
     bool fenced;             /* [I] no membarrier: see B2 */
     struct control *control; /* [I] */
-    struct db *db;           /* [I] */
     _Atomic uint64_t blocks; /* [S] written by it: see struct db_account */
-    _Alignas(LINE_BYTES) _Atomic uint64_t bytes;
-    uint64_t first_block; /* [I] sequence of its first block in this run */
-    _Atomic uint64_t held_ns;
-    _Atomic uint64_t holds;
+    _Atomic uint64_t bytes;  /* [S] */
+
+    struct db *db;            /* [I] */
+    uint64_t first_block;     /* [I] sequence of its first block in this run */
+    _Atomic uint64_t held_ns; /* [S] */
+    _Atomic uint64_t holds;   /* [S] */
 };
+static_assert(offsetof(struct db_writer, db) == LINE_BYTES, "what a block touches is one line");
 
 struct db {
     struct region region;        /* [I] */
@@ -143,6 +146,11 @@ static uint64_t claim_of(uint32_t epoch)
 static uint64_t published_of(uint32_t used, uint32_t count)
 {
     return (uint64_t)used << 32 | count;
+}
+
+static uint32_t used_of(uint64_t published)
+{
+    return (uint32_t)(published >> 32);
 }
 
 static uint64_t now_ns(void)
@@ -206,9 +214,9 @@ static void set_busy(struct db_writer *w, enum busy busy)
 }
 
 /* After a set_busy that the reader may be asleep on. */
-static void wake_drain(struct db_writer *w)
+static inline void wake_drain(struct db_writer *w)
 {
-    if (atomic_load_explicit(&w->control->draining, memory_order_seq_cst) == w->index + 1u) /* B3 */
+    if (atomic_load_explicit(&w->control->draining, memory_order_seq_cst) == w->number) /* B3 */
         futex_wake_all(&w->busy);
 }
 
@@ -229,14 +237,14 @@ static void take_extent(struct db_writer *w, uint32_t epoch, uint32_t index)
     atomic_store_explicit(&h->published, 0, memory_order_relaxed);
     atomic_store_explicit(&h->epoch, epoch, memory_order_release); /* P2 */
     DB_STEP("heading", w);
-    h->writer = w->index;
+    h->writer = (uint16_t)(w->number - 1);
     h->first_block = w->first_block + atomic_load_explicit(&w->blocks, memory_order_relaxed);
     h->dropped = 0;
 
     w->epoch = epoch;
+    w->busy_in = BUSY_IN_A + (epoch & 1);
     w->extent = h;
-    w->used = 0;
-    w->count = 0;
+    w->published = 0;
     w->room = db->geometry.extent_bytes - (uint32_t)sizeof(*h);
 }
 
@@ -277,8 +285,9 @@ static void hold(struct db_writer *w, uint32_t epoch)
 }
 
 /* Takes a new extent, and is held while there is none. Ends inside the busy section. */
-static void claim_extent(struct db_writer *w)
+static __attribute__((noinline)) void claim_extent(struct db_writer *w, size_t need)
 {
+    assert(need <= w->db->geometry.extent_bytes - sizeof(struct extent_header));
     struct control *control = w->control;
     const uint32_t extent_count = w->db->geometry.extent_count;
     for (;;) {
@@ -292,7 +301,7 @@ static void claim_extent(struct db_writer *w)
         if (next_of(claim) < extent_count) {
             DB_STEP("claimed", w);
             take_extent(w, epoch_of(claim), next_of(claim));
-            set_busy(w, BUSY_IN_A + (epoch_of(claim) & 1));
+            set_busy(w, w->busy_in);
             wake_drain(w); /* it may sleep on CLAIMING, and this epoch be none of its business */
             return;
         }
@@ -303,44 +312,77 @@ static void claim_extent(struct db_writer *w)
     }
 }
 
-void *db_write_begin(struct db_writer *w, size_t max_bytes)
+/* Enters the busy section. True: the writer's extent is open and has room for `need` bytes. False: it
+ * must claim one, without leaving. */
+static inline bool enter(struct db_writer *w, size_t need)
 {
-    const size_t need = block_bytes(max_bytes);
-    set_busy(w, BUSY_IN_A + (w->epoch & 1));
+    set_busy(w, w->busy_in);
     DB_STEP("entering", w);
     uint64_t claim = atomic_load_explicit(&w->control->claim, memory_order_seq_cst); /* B2 */
-    if (epoch_of(claim) != w->epoch || w->used + need > w->room) {
-        assert(need <= w->db->geometry.extent_bytes - sizeof(struct extent_header));
-        claim_extent(w);
-    }
-    return (unsigned char *)(w->extent + 1) + w->used + sizeof(struct block_header);
+    return epoch_of(claim) == w->epoch && used_of(w->published) + need <= w->room;
 }
 
-void db_write_end(struct db_writer *w, size_t bytes, uint32_t flags, uint64_t time_ns)
+/* Where the block in hand lies: its header, then its data. */
+static inline unsigned char *place(const struct db_writer *w)
 {
-    unsigned char *at = (unsigned char *)(w->extent + 1) + w->used;
-    const size_t taken = block_bytes(bytes);
-    assert(taken <= w->room - w->used);
+    return (unsigned char *)(w->extent + 1) + used_of(w->published);
+}
 
-    /* What is stored must not depend on what lay here before. */
-    for (size_t i = sizeof(struct block_header) + bytes; i < taken; i++)
-        at[i] = 0;
-    *(struct block_header *)(void *)at =
-        (struct block_header){.length = (uint32_t)bytes, .flags = flags, .time_ns = time_ns};
-    if (w->count == 0)
-        w->extent->time_ns = time_ns;
-
+/* The block in hand counts from here on. Ends the busy section. */
+static inline void publish(struct db_writer *w, size_t bytes)
+{
     const uint64_t blocks = atomic_load_explicit(&w->blocks, memory_order_relaxed);
     const uint64_t total = atomic_load_explicit(&w->bytes, memory_order_relaxed);
     atomic_store_explicit(&w->blocks, blocks + 1, memory_order_relaxed);
     atomic_store_explicit(&w->bytes, total + bytes, memory_order_relaxed);
-    w->used += (uint32_t)taken;
-    w->count++;
+    const uint64_t published = w->published + published_of((uint32_t)block_bytes(bytes), 1);
+    w->published = published;
     DB_STEP("publishing", w);
-    atomic_store_explicit(&w->extent->published, published_of(w->used, w->count),
-                          memory_order_release); /* P1 */
+    atomic_store_explicit(&w->extent->published, published, memory_order_release); /* P1 */
     DB_STEP("published", w);
     leave(w);
+}
+
+void *db_write_begin(struct db_writer *w, size_t max_bytes)
+{
+    if (!enter(w, block_bytes(max_bytes)))
+        claim_extent(w, block_bytes(max_bytes));
+    return place(w) + sizeof(struct block_header);
+}
+
+void db_write_end(struct db_writer *w, size_t bytes, uint32_t flags, uint64_t time_ns)
+{
+    unsigned char *at = place(w);
+    const size_t taken = block_bytes(bytes);
+    assert(taken <= w->room - used_of(w->published));
+
+    /* What is stored must not depend on what lay here before. */
+    for (size_t i = sizeof(struct block_header) + bytes; i < taken; i++)
+        at[i] = 0;
+    *(struct block_header *)(void *)at = (struct block_header){(uint32_t)bytes, flags, time_ns};
+    publish(w, bytes);
+}
+
+/* Copies the block into the extent, where there is room, and publishes it. */
+static inline void put(struct db_writer *w, const void *data, size_t bytes, uint32_t flags,
+                       uint64_t time_ns)
+{
+    unsigned char *at = place(w);
+    /* The padding first, a whole word; the data goes over the part of it that is not padding. */
+    *(uint64_t *)(void *)(at + block_bytes(bytes) - sizeof(uint64_t)) = 0;
+    *(struct block_header *)(void *)at = (struct block_header){(uint32_t)bytes, flags, time_ns};
+    if (bytes != 0) /* memcpy may not be given a NULL, not even for nothing */
+        memcpy(at + sizeof(struct block_header), data, bytes);
+    publish(w, bytes);
+}
+
+/* Apart from db_write, so that the usual block does not pay for the registers of the seldom one. */
+static __attribute__((noinline)) void write_to_new_extent(struct db_writer *w, const void *data,
+                                                          size_t bytes, uint32_t flags,
+                                                          uint64_t time_ns)
+{
+    claim_extent(w, block_bytes(bytes));
+    put(w, data, bytes, flags, time_ns);
 }
 
 void db_write_cancel(struct db_writer *w)
@@ -350,10 +392,10 @@ void db_write_cancel(struct db_writer *w)
 
 void db_write(struct db_writer *w, const void *data, size_t bytes, uint32_t flags, uint64_t time_ns)
 {
-    void *room = db_write_begin(w, bytes);
-    if (bytes != 0) /* memcpy may not be given a NULL, not even for nothing */
-        memcpy(room, data, bytes);
-    db_write_end(w, bytes, flags, time_ns);
+    if (enter(w, block_bytes(bytes)))
+        put(w, data, bytes, flags, time_ns);
+    else
+        write_to_new_extent(w, data, bytes, flags, time_ns);
 }
 
 struct db_account db_account(const struct db_writer *w)
@@ -377,9 +419,8 @@ static void drain_writer(struct db *db, struct db_writer *w, uint32_t epoch)
         uint32_t busy = atomic_load_explicit(&w->busy, memory_order_seq_cst); /* B1 B2 B3 */
         if (busy != BUSY_CLAIMING && busy != in_sealed)
             return;
-        if (atomic_load_explicit(&db->control->draining, memory_order_relaxed) != w->index + 1u) {
-            atomic_store_explicit(&db->control->draining, w->index + 1u,
-                                  memory_order_seq_cst); /* B3 */
+        if (atomic_load_explicit(&db->control->draining, memory_order_relaxed) != w->number) {
+            atomic_store_explicit(&db->control->draining, w->number, memory_order_seq_cst); /* B3 */
             barrier_on_writers(db);
             continue; /* look once more: it may have left without seeing draining */
         }
@@ -413,7 +454,7 @@ static int wait_sealed(struct db *db, uint64_t deadline_ns)
     struct control *control = db->control;
     const uint32_t epoch = db->reading;
     for (;;) {
-        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst);
+        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* B2 */
         if (epoch_of(claim) != epoch)
             return 1;
         const bool closed = atomic_load_explicit(&control->closed, memory_order_seq_cst); /* S1 */
@@ -464,7 +505,7 @@ void db_release(struct db *db)
 {
     struct control *control = db->control;
     db->reading++;
-    atomic_store_explicit(&control->stored, db->reading, memory_order_seq_cst);   /* F1 F2 S1 */
+    atomic_store_explicit(&control->stored, db->reading, memory_order_seq_cst); /* F1 F2 S1 */
     DB_STEP("freed", NULL);
     uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* F2 */
     if (epoch_of(claim) == db->reading && next_of(claim) > db->geometry.extent_count)
@@ -479,7 +520,8 @@ void db_close(struct db *db)
     struct control *control = db->control;
     atomic_store_explicit(&control->closed, 1, memory_order_seq_cst); /* S1 */
     /* If the reader sleeps, the other half is free and this wakes it; if not, it will look. */
-    (void)try_swap(control, epoch_of(atomic_load_explicit(&control->claim, memory_order_seq_cst)));
+    uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* S1 */
+    (void)try_swap(control, epoch_of(claim));
 }
 
 struct db_state db_state(const struct db *db)
@@ -529,10 +571,11 @@ static void open_writers(struct db *db, const struct db_options *options)
         w->db = db;
         w->control = db->control;
         w->fenced = db->fenced;
-        w->index = (uint16_t)i;
+        w->number = i + 1;
         w->first_block = options->next_block != NULL ? options->next_block[i] : 0;
         /* Not the open epoch: its first begin must claim. */
         w->epoch = options->first_epoch - 1;
+        w->busy_in = BUSY_IN_A + (w->epoch & 1);
     }
 }
 
@@ -549,7 +592,7 @@ static void open_control(struct db *db, const struct db_options *options)
     control->writer_count = db->writer_count;
     if (options->run != NULL)
         control->run = *options->run;
-    atomic_store_explicit(&control->magic, REGION_MAGIC, memory_order_release);
+    control_open(control);
 }
 
 int db_open(struct db **ret, const struct db_options *options)

@@ -119,8 +119,8 @@ struct db_half {
 };
 
 /* Extent `index` of a half that was read, or NULL if it holds no block. Its header has writer,
- * epoch, first_block, block_count, used, dropped and time_ns; the rest is the store's to complete,
- * and so are the bytes behind its used ones. */
+ * epoch, first_block, block_count, used and dropped; the rest is the store's to complete, and so are
+ * the bytes behind its used ones. */
 struct extent_header *db_half_extent(const struct db_half *half, uint32_t index);
 
 /* Waits for the next half. 1: *ret is sealed, final and the caller's until db_release.

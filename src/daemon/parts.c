@@ -117,6 +117,7 @@ int start_reader(struct dbufd *d)
         .flush_ns = flush_ns,
         .core = d->cpus.reader_core,
         .ended_fd = d->fds[FD_READER_ENDED],
+        .self_check = d->config->debug_mode,
     };
     return reader_start(&d->reader, &options);
 }

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../disk/scan.h"
 #include "cpus.h"
 
 static const uint64_t second_ns = 1000000000;
@@ -154,13 +155,31 @@ static int finish_step(struct reader *r, size_t count)
     return store_finish(r->options.store);
 }
 
+/* debug_mode's self-check: the blocks must add up to what the header says of them, or something has
+ * written where it should not have. */
+static void check_extent(const struct extent_header *extent)
+{
+    const unsigned char *data = (const unsigned char *)(extent + 1), *block_data;
+    const struct block_header *block;
+    size_t position = 0;
+    uint32_t count = 0;
+    int rc;
+    while ((rc = scan_block(data, extent->used, &position, &block, &block_data)) == 1)
+        count++;
+    assert(rc == 0);
+    assert(count == extent->block_count);
+}
+
 static void disk_write(struct reader *r, const struct db_half *half)
 {
     size_t count = 0;
     for (uint32_t i = 0; i < half->geometry.extent_count; i++) {
         struct extent_header *extent = db_half_extent(half, i);
-        if (extent != NULL)
-            r->extents[count++] = extent;
+        if (extent == NULL)
+            continue;
+        if (r->options.self_check)
+            check_extent(extent);
+        r->extents[count++] = extent;
     }
     set_state(r, READER_STORING);
     insist(r, store_step, count);

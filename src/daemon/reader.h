@@ -22,6 +22,7 @@ struct reader_options {
     uint64_t flush_ns; /* the longest that db_read waits */
     int core;          /* to be pinned to; < 0: nowhere */
     int ended_fd;      /* eventfd */
+    bool self_check;   /* walk every block before it is stored: debug_mode */
 };
 
 struct reader;

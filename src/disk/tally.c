@@ -103,6 +103,8 @@ void extent_complete(struct extent_header *header, uint64_t seq, const uint8_t u
     header->version = FORMAT_VERSION;
     header->seq = seq;
     header->place = (uint32_t)(offset / FORMAT_ALIGN);
+    if (!(header->flags & EXTENT_CHECKPOINT)) /* its writer is spared this */
+        header->time_ns = ((const struct block_header *)(const void *)data)->time_ns;
     header->data_crc = crc32c(0, data, header->used);
     header->header_crc =
         crc32c(crc32c(0, uuid, 16), header, offsetof(struct extent_header, header_crc));

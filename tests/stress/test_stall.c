@@ -27,7 +27,7 @@ enum { WRITERS = 4, EXTENT_BYTES = 4096, EXTENTS = 8, BLOCKS = 3000 };
 /* Who is stopped, where, and at which time that it comes by. */
 struct stop {
     const char *step;
-    unsigned skip;    /* let it pass this often first */
+    unsigned skip;                             /* let it pass this often first */
     enum { IN_A_BLOCK, NO_BLOCK, READER } who; /* a writer in its busy section or not; the reader */
 };
 
@@ -173,9 +173,8 @@ static void stop_and_go(void **state)
     const struct stop *stop = *state;
     struct test test = {.blocks = {11, WRITERS, 1, 900}, .writers_left = WRITERS};
     struct test_writer writers[WRITERS];
-    const struct db_options options = {.geometry = {EXTENT_BYTES, EXTENTS},
-                                       .writer_count = WRITERS,
-                                       .first_epoch = UINT32_MAX};
+    const struct db_options options = {
+        .geometry = {EXTENT_BYTES, EXTENTS}, .writer_count = WRITERS, .first_epoch = UINT32_MAX};
     gate.stop = stop;
     gate.passed = 0;
     gate.stopped = 0;
