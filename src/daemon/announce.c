@@ -18,14 +18,15 @@ struct stats_sources stats_sources(const struct dbufd *d)
                                   .store = d->store,
                                   .reader = d->reader,
                                   .writers = d->writers,
-                                  .writer_count = d->writers_started};
+                                  .writer_count = d->writers_started,
+                                  .crash_buffer = crash_kind_name(d->crash.kind)};
 }
 
 int cannot(const struct dbufd *d, int status, const char *what, const char *where, int rc)
 {
     const char *remedy = "";
     if (rc == -EWOULDBLOCK)
-        remedy = "; another dbufd is recording there: stop it, or choose another output_file_path";
+        remedy = "; another dbufd has it: stop that one, or choose another path";
     else if (rc == -EBADMSG)
         remedy =
             "; what is there was not written by dbufd, or its head is damaged: it was left as it "
@@ -93,6 +94,7 @@ void tell_started(const struct dbufd *d, const struct db_geometry *geometry)
                  stats_bytes(bytes, memory, sizeof(memory)), geometry->extent_count,
                  c->output_file_path);
     tell_memory(d);
+    crash_tell(d);
     tell_cores(d);
 }
 

@@ -132,7 +132,7 @@ static int open_store(struct replay *r)
         before.target = &target;
     int rc = store_open(&r->store, &options);
     if (rc < 0)
-        return rc;
+        return rc == -EWOULDBLOCK ? -EBUSY : rc; /* -EAGAIN is the same, and means a full device */
     memcpy(r->next_blocks, store_next_blocks(r->store),
            r->view.writer_count * sizeof(r->next_blocks[0]));
     return 1;

@@ -30,8 +30,9 @@ int replay_open(struct replay **ret, const struct region_view *view,
                 const struct replay_options *options);
 
 /* The next step: opens the stream, stores a half, or closes the stream. 1: there is more to do. 0:
- * everything is stored and durable, and the region knows it. -errno: as store_open, store_write and
- * store_finish; nothing is lost, the same call again goes on. */
+ * everything is stored and durable, and the region knows it. -errno: as store_open (but -EBUSY:
+ * another process has the stream), store_write and store_finish; nothing is lost, the same call again
+ * goes on. */
 int replay_step(struct replay *replay);
 
 /* How it stands. */
