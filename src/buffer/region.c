@@ -172,7 +172,7 @@ int region_adopt_copy(struct region *ret, const char *path)
         return -errno;
 
     void *map = MAP_FAILED;
-    int rc = look_at_size(fd, &status);
+    int rc = flock(fd, LOCK_SH | LOCK_NB) < 0 ? -errno : look_at_size(fd, &status);
     if (rc == 0)
         map = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
     if (rc == 0 && map == MAP_FAILED)

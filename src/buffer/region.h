@@ -35,7 +35,8 @@ int region_open_in(struct region *ret, int file, size_t bytes);
  * kind or its size, or somebody could still change its size. */
 int region_adopt(struct region *ret, int fd);
 
-/* The same for a file that is only looked at: what is changed in the mapping stays in it. */
+/* The same for a file that is only looked at: what is changed in the mapping stays in it.
+ * -EWOULDBLOCK: a process lives in it. */
 int region_adopt_copy(struct region *ret, const char *path);
 
 /* Writes all of it to a new file at `path`, whole or not at all, and durable. -EEXIST; -errno. */

@@ -173,6 +173,10 @@ static const char *kind_of_file(mode_t mode)
         return "a directory";
     if (S_ISBLK(mode))
         return "a block device";
+    if (S_ISFIFO(mode))
+        return "a FIFO";
+    if (S_ISCHR(mode))
+        return "a character device";
     return S_ISSOCK(mode) ? "a socket" : "a file of an unknown kind";
 }
 

@@ -45,7 +45,10 @@ static int start(struct dbufd *d, uint64_t duration_ns)
     if ((rc = start_buffer(d, &geometry)) < 0)
         return cannot(d, EX_OSERR, "get", "the memory of the buffer; lower buffer_capacity", rc);
     if ((rc = crash_keep(d)) < 0)
-        return cannot(d, EX_OSERR, "give to the service manager", "the memory of the buffer", rc);
+        return cannot(d, EX_OSERR, "have the service manager keep",
+                      "the memory of the buffer; FileDescriptorStoreMax=4 in the unit, or another "
+                      "crash_buffer, would do",
+                      rc);
     if ((rc = start_reader(d)) < 0)
         return cannot(d, EX_OSERR, "start", "the reader", rc);
     if ((rc = start_writers(d)) < 0)

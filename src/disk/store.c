@@ -115,13 +115,17 @@ static void report_cut(void *context, const char *path, uint64_t offset, uint64_
                                                .bytes = bytes});
 }
 
-/* A stream begins. */
+/* A stream begins. If something came before it its first extent is not number 0: whoever verifies it
+ * is told so. */
 static void begin_sequences(struct store *store)
 {
     const struct store_before *before = store->options.before;
 
-    for (unsigned w = 0; before && w < store->options.writer_count; w++)
+    for (unsigned w = 0; before && w < store->options.writer_count; w++) {
         store->tally.writers[w].next_block = before->first_blocks[w];
+        if (before->first_blocks[w] > 0)
+            store->tally.next_seq = 1;
+    }
 }
 
 /* The stream as it was found, and where to go on in it. */
