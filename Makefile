@@ -23,6 +23,8 @@ PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev lib
 PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind systemd e2fsprogs \
 	util-linux procps
 
+# What only a newer service manager knows.
+SYSTEMD_254 = $(shell pkg-config --atleast-version=254 libsystemd && echo '-e s/^\#FileDescriptor/FileDescriptor/')
 comma := ,
 B := build$(if $(SAN),/$(SAN))
 CFLAGS ?= -O2 -g
@@ -89,7 +91,7 @@ install: all
 	test -e $(DESTDIR)$(SYSCONFDIR)/dbufd.conf || \
 		install -D -m 644 etc/dbufd.conf $(DESTDIR)$(SYSCONFDIR)/dbufd.conf
 	install -d $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system
-	sed 's|/usr/sbin/|$(PREFIX)/sbin/|' systemd/dbufd.service \
+	sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|' $(SYSTEMD_254) systemd/dbufd.service \
 		> $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system/dbufd.service
 	install -D -m 644 systemd/dbufd.sysusers $(DESTDIR)$(SYSTEMD_PREFIX)/sysusers.d/dbufd.conf
 	for page in man/*.[1-8]; do \

@@ -259,6 +259,74 @@ class RawCase(Case):
             os.unlink(path)
 
 
+class StepsCase(Case):
+    """The start that recovers is killed at its system calls, one after the other, and then once more."""
+
+    def __init__(self, build, folder, rng, durability):
+        super().__init__(build, folder, rng, "file", 4, durability, "256KiB")
+        self.name = f"at each system call of the recovery, durability {durability}"
+        self.trace = os.path.join(folder, "trace")
+
+    def traced(self, *options):
+        """The start that comes after a crash, by strace, until it ends."""
+        command = ["strace", "-qq", "-o", self.trace, *options, os.path.join(self.build, "dbufd"),
+                   "-c", "/dev/null", *self.options, "-o", "source.seed=1", "-o", "source.limit=1"]
+        return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
+
+    def steps(self):
+        """The calls between the finding of the region and the first thread, each with its ordinal."""
+        if self.traced() != 0:
+            self.fail("it does not recover under strace")
+        counts, steps, found = {}, [], False
+        with open(self.trace) as trace:
+            for line in trace:
+                name = line.split("(")[0]
+                if name.startswith("clone"):
+                    break
+                counts[name] = counts.get(name, 0) + 1
+                found = found or self.file in line
+                if found and name.isidentifier():
+                    steps.append((name, counts[name]))
+        return steps
+
+    def files(self):
+        return [p for p in glob.glob(os.path.join(self.folder, "*")) if p not in (self.trace, "log")]
+
+    def run(self, every):
+        left = None
+        while not left or max(now for now, _ in left) == 0:
+            left = self.run_and_kill(self.rng.getrandbits(62), None)
+        self.oracle.close()
+        kept = {path: open(path, "rb").read() for path in self.files()}
+        steps = self.steps()
+        count = 0
+        for i in range(self.rng.randrange(every), len(steps), every):
+            self.restore(kept)
+            for name, ordinal in (steps[i], self.rng.choice(steps)):
+                self.traced("-e", f"inject={name}:signal=KILL:when={ordinal}")
+                count += 1
+            seed = self.rng.getrandbits(62)
+            self.start(seed, "-o", "source.limit=1kB")
+            if not self.manager.wait(PATIENCE_S) or self.manager.status != 0:
+                self.fail(f"after {steps[i]}: it does not end well: status {self.manager.status}")
+            begun, segment = stated(self.stream, seed)
+            self.compare(f"after {steps[i]}: {segment}", begun, left)
+            verify = subprocess.run([os.path.join(self.build, "dbufctl"), "verify", "--random",
+                                     self.stream], capture_output=True, text=True)
+            if verify.returncode != 0:
+                self.fail(f"after {steps[i]}: verify: {verify.stdout}")
+        self.manager.close()
+        self.restore({})
+        return count, len(steps)
+
+    def restore(self, kept):
+        for path in self.files():
+            os.unlink(path)
+        for path, content in kept.items():
+            with open(path, "wb") as file:
+                file.write(content)
+
+
 def main():
     build, folder, rounds, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     rng = random.Random(seed)
@@ -283,6 +351,14 @@ def main():
         kills, early = kills + one.kills, early + one.early
         print(f"ok {number} - {one.name}: {one.kills} kills at work, {one.early} at the start, "
               "byte for byte", flush=True)
+    for durability in ("none", "half"):
+        number += 1
+        if shutil.which("strace") is None:
+            print(f"ok {number} - at each system call of the recovery # SKIP strace is not here")
+            continue
+        one = StepsCase(build, folder, rng, durability)
+        count, steps = one.run(1 if rounds >= 5000 else 8)
+        print(f"ok {number} - {one.name}: {count} kills at {steps} calls", flush=True)
     print(f"# {kills} kills at work, {early} at the start")
     print(f"1..{number}")
 
