@@ -3,6 +3,7 @@
 #   make            builds build/dbufd and build/dbufctl
 #   make run        records ten seconds of random data, shows its reports, verifies every byte
 #   make check      builds and runs every test; T=name runs one, SAN=thread|address with a sanitizer
+#   make bench      compares it with its peers; BENCH_QUICK=1 within a minute
 #   make install    DESTDIR= PREFIX=/usr; keeps an edited dbufd.conf
 #   make deps       gets the packages (Debian, asks for nothing)
 #
@@ -20,8 +21,9 @@ T ?=
 VERSION := 0.1.0
 
 PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev
-PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind systemd e2fsprogs \
+PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind libc6-dbg spin systemd e2fsprogs \
 	util-linux procps
+PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev
 
 # What only a newer service manager knows.
 SYSTEMD_254 = $(shell pkg-config --atleast-version=254 libsystemd && echo '-e s/^\#FileDescriptor/FileDescriptor/')
@@ -85,6 +87,22 @@ check:
 
 units: $(UNITS)
 
+# Compares the double buffer with others; the lines are explained in tests/bench/buffer.c.
+bench-buffer:
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_BENCH)
+	@$(MAKE) --no-print-directory $(B)/bench-buffer
+	@$(B)/bench-buffer
+
+BENCH_BUFFER := $(wildcard tests/bench/buffer*.c tests/bench/buffer*.cc)
+BENCH_OBJECTS := $(patsubst %,$(B)/%.o,$(basename $(BENCH_BUFFER)))
+$(BENCH_OBJECTS): override CFLAGS += -isystem /usr/include/dpdk $(shell pkg-config --cflags glib-2.0 libdpdk 2>/dev/null | sed 's/-I/-isystem /g')
+$(B)/bench-buffer: $(BENCH_OBJECTS) $(B)/libdbufd.a
+	$(call say,LD,$@)$(CXX) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs glib-2.0) -lurcu-common -lrte_ring -ljemalloc
+
+$(B)/%.o: %.cc Makefile
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)$(CXX) -O2 -g -std=c++17 -Wall -Wextra -pthread -MMD -MP -c -o $@ $<
+
 install: all
 	install -D -m 755 $(B)/dbufd $(DESTDIR)$(PREFIX)/sbin/dbufd
 	install -D -m 755 $(B)/dbufctl $(DESTDIR)$(PREFIX)/bin/dbufctl
@@ -101,6 +119,8 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all deps run check units install clean
+bench: bench-buffer
+
+.PHONY: all deps run check units bench bench-buffer install clean
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -55,6 +55,7 @@
  *   F2 hold      The writer: next past the end, then load stored. Free: stored, then load claim. Both
  *                seq_cst: either the writer finds the half free, or the reader finds the wish for it.
  *   S1 close     Closing: closed, then load stored. The reader: stored, then load closed. The same again.
+ *                And closed, then load claim: who finds it closed finds every claim.
  *
  *   futex_wait compares in the kernel: a sleeper misses no swap between its look and its sleep.
  *
@@ -328,17 +329,21 @@ static inline unsigned char *place(const struct db_writer *w)
     return (unsigned char *)(w->extent + 1) + used_of(w->published);
 }
 
-/* The block in hand counts from here on. Ends the busy section. */
-static inline void publish(struct db_writer *w, size_t bytes)
+/* Counts the block in hand, for others and for the writer itself: place is behind it from here on. */
+static inline void count(struct db_writer *w, size_t bytes)
 {
     const uint64_t blocks = atomic_load_explicit(&w->blocks, memory_order_relaxed);
     const uint64_t total = atomic_load_explicit(&w->bytes, memory_order_relaxed);
     atomic_store_explicit(&w->blocks, blocks + 1, memory_order_relaxed);
     atomic_store_explicit(&w->bytes, total + bytes, memory_order_relaxed);
-    const uint64_t published = w->published + published_of((uint32_t)block_bytes(bytes), 1);
-    w->published = published;
+    w->published += published_of((uint32_t)block_bytes(bytes), 1);
+}
+
+/* What has been counted exists from here on. Ends the busy section. */
+static inline void publish(struct db_writer *w)
+{
     DB_STEP("publishing", w);
-    atomic_store_explicit(&w->extent->published, published, memory_order_release); /* P1 */
+    atomic_store_explicit(&w->extent->published, w->published, memory_order_release); /* P1 */
     DB_STEP("published", w);
     leave(w);
 }
@@ -360,20 +365,37 @@ void db_write_end(struct db_writer *w, size_t bytes, uint32_t flags, uint64_t ti
     for (size_t i = sizeof(struct block_header) + bytes; i < taken; i++)
         at[i] = 0;
     *(struct block_header *)(void *)at = (struct block_header){(uint32_t)bytes, flags, time_ns};
-    publish(w, bytes);
+    count(w, bytes);
+    publish(w);
 }
 
-/* Copies the block into the extent, where there is room, and publishes it. */
+/* Stores the last eight bytes of a counted block once more, shifted to where zeros follow them: the padding.
+ * Taken from the source, as a load from where the block has just been copied to would wait for the
+ * copying; and a word zeroed before the copying would wait for a line far ahead in a large block. */
+static inline void put_padding(struct db_writer *w, const void *data, size_t bytes)
+{
+    uint64_t last = 0;
+    if (bytes > sizeof(last)) {
+        memcpy(&last, (const unsigned char *)data + bytes - sizeof(last), sizeof(last));
+        last >>= 64 - bytes % 8 * 8;
+    } else {
+        memcpy(&last, data, bytes);
+    }
+    memcpy(place(w) - sizeof(last), &last, sizeof(last));
+}
+
+/* Copies the block into the extent, where there is room, and publishes it. Counted before the copying, so
+ * that less has to be remembered over it. */
 static inline void put(struct db_writer *w, const void *data, size_t bytes, uint32_t flags,
                        uint64_t time_ns)
 {
     unsigned char *at = place(w);
-    /* The padding first, a whole word; the data goes over the part of it that is not padding. */
-    *(uint64_t *)(void *)(at + block_bytes(bytes) - sizeof(uint64_t)) = 0;
     *(struct block_header *)(void *)at = (struct block_header){(uint32_t)bytes, flags, time_ns};
-    if (bytes != 0) /* memcpy may not be given a NULL, not even for nothing */
-        memcpy(at + sizeof(struct block_header), data, bytes);
-    publish(w, bytes);
+    count(w, bytes);
+    memcpy(at + sizeof(struct block_header), data, bytes);
+    if (bytes % 8 != 0)
+        put_padding(w, data, bytes);
+    publish(w);
 }
 
 /* Apart from db_write, so that the usual block does not pay for the registers of the seldom one. */
@@ -454,10 +476,13 @@ static int wait_sealed(struct db *db, uint64_t deadline_ns)
     struct control *control = db->control;
     const uint32_t epoch = db->reading;
     for (;;) {
-        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* B2 */
+        /* closed first: when it is set, no writer claims any more, and claim, looked at after it, tells
+         * of every block. The other way round the last ones could come in between unseen. */
+        const bool closed = atomic_load_explicit(&control->closed, memory_order_seq_cst); /* S1 */
+        DB_STEP("looking", NULL);
+        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* B2 S1 */
         if (epoch_of(claim) != epoch)
             return 1;
-        const bool closed = atomic_load_explicit(&control->closed, memory_order_seq_cst); /* S1 */
         const bool due = now_ns() >= deadline_ns;
         if (closed || due) {
             if (next_of(claim) == 0)

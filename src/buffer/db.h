@@ -95,7 +95,8 @@ void db_write_end(struct db_writer *w, size_t bytes, uint32_t flags, uint64_t ti
 /* Gives the room back unused. Wait-free. */
 void db_write_cancel(struct db_writer *w);
 
-/* begin, copy, end: for a block that already lies in memory elsewhere. */
+/* begin, copy, end: for a block that already lies in memory elsewhere. `data` is no NULL, even for 0
+ * bytes. */
 void db_write(struct db_writer *w, const void *data, size_t bytes, uint32_t flags,
               uint64_t time_ns);
 

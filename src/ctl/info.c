@@ -32,8 +32,8 @@ struct known {
 };
 
 struct info {
-    struct known first, last; /* at the beginning and the end of what is there */
-    bool has_first, has_last;
+    struct known first, last;   /* at the beginning and the end of what is there */
+    bool has_first;             /* else only first.extents is known: its checkpoint is damaged */
     uint64_t first_ns, last_ns; /* of extents */
     uint64_t created_ns;        /* of the first segment */
     uint32_t last_flags;
@@ -54,9 +54,8 @@ static void take_checkpoint(struct info *info, const struct scan_extent *extent)
                                 .bytes = checkpoint->bytes,
                                 .has_bytes = true,
                                 .writers = checkpoint->writer_count};
-    info->has_last = true;
     info->random = checkpoint->random == 1;
-    if (!info->has_first) {
+    if (extent->header->seq == info->first.extents) {
         info->first = info->last;
         info->has_first = true;
     }
@@ -155,6 +154,7 @@ static int read_info(const struct survey *survey, struct info *info)
         }
         if (i == 0) {
             info->created_ns = scan_header(scan)->created_ns;
+            info->first.extents = info->last.extents = scan_header(scan)->first_seq;
         }
         read_segment(info, scan, last);
         scan_close(scan);
@@ -197,8 +197,12 @@ static void say_info(struct print *print, const struct survey *survey, const str
     }
     const struct known *first = &info->first, *last = &info->last;
     print_format(print, "extents   %" PRIu64 "\n", last->extents - first->extents);
-    print_format(print, "blocks    %" PRIu64, last->blocks - first->blocks);
-    if (last->has_bytes) {
+    if (!info->has_first) {
+        print_text(print, "blocks    not known: the first checkpoint is damaged");
+    } else {
+        print_format(print, "blocks    %" PRIu64, last->blocks - first->blocks);
+    }
+    if (info->has_first && last->has_bytes) {
         print_format(print, ", %s of data", format_bytes(last->bytes - first->bytes, bytes));
     }
     print_format(print, "\nwriters   %u\n", last->writers);
@@ -207,8 +211,7 @@ static void say_info(struct print *print, const struct survey *survey, const str
                      format_time(info->last_ns, to));
     }
     if (first->extents > 0) {
-        print_format(print, "before    %" PRIu64 " extents, %" PRIu64 " blocks that are not here\n",
-                     first->extents, first->blocks);
+        print_format(print, "before    %" PRIu64 " extents that are not here\n", first->extents);
     }
     if (info->damaged_places > 0) {
         print_format(print, "damaged   %" PRIu64 " places were passed over: see dbufctl verify\n",
@@ -233,15 +236,17 @@ static void print_info(struct print *print, const struct survey *survey, const s
     print_text(print, "]");
     comma = false;
     print_json_number(print, &comma, "extents", info->last.extents - info->first.extents);
-    print_json_number(print, &comma, "blocks", info->last.blocks - info->first.blocks);
-    if (info->last.has_bytes) {
+    if (info->has_first) {
+        print_json_number(print, &comma, "blocks", info->last.blocks - info->first.blocks);
+    }
+    if (info->has_first && info->last.has_bytes) {
         print_json_number(print, &comma, "bytes", info->last.bytes - info->first.bytes);
     }
     print_json_number(print, &comma, "writers", info->last.writers);
     print_json_number(print, &comma, "created_ns", info->created_ns);
     print_json_number(print, &comma, "first_ns", info->first_ns);
     print_json_number(print, &comma, "last_ns", info->last_ns);
-    print_json_number(print, &comma, "blocks_before", info->first.blocks);
+    print_json_number(print, &comma, "extents_before", info->first.extents);
     print_json_number(print, &comma, "damaged_places", info->damaged_places);
     print_text(print, "}\n");
 }

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sysexits.h>
 
 #include "dbufd.h"
 
@@ -22,20 +23,30 @@ struct stats_sources stats_sources(const struct dbufd *d)
                                   .crash_buffer = crash_kind_name(d->crash.kind)};
 }
 
+/* Where the errno alone would say little, what it means for an output and what to do. */
+static const char *why_no_output(int error)
+{
+    switch (error) {
+    case EWOULDBLOCK:
+        return "another dbufd has it: stop that one, or choose another path";
+    case EBADMSG:
+        return "what is there was not written by dbufd, or its head is damaged; it was left as it "
+               "is: "
+               "move it away, or choose another output_file_path";
+    case ENOTSUP:
+        return "it was written by another version of dbufd: move it away";
+    case ENXIO:
+        return "nobody reads this FIFO: start its reader first";
+    default:
+        return strerror(error);
+    }
+}
+
 int cannot(const struct dbufd *d, int status, const char *what, const char *where, int rc)
 {
-    const char *remedy = "";
-    if (rc == -EWOULDBLOCK)
-        remedy = "; another dbufd has it: stop that one, or choose another path";
-    else if (rc == -EBADMSG)
-        remedy =
-            "; what is there was not written by dbufd, or its head is damaged: it was left as it "
-            "is, move it away or choose another output_file_path";
-    else if (rc == -ENOTSUP)
-        remedy = "; it was written by another version of dbufd: move it away";
+    const char *why = status == EX_IOERR ? why_no_output(-rc) : strerror(-rc);
     const struct event_field fields[] = {{"ERRNO", NULL, (uint64_t)-rc}};
-    notify_event(&d->notify, EVENT_CANNOT_START, fields, 1, "cannot %s %s: %s%s", what, where,
-                 strerror(-rc), remedy);
+    notify_event(&d->notify, EVENT_CANNOT_START, fields, 1, "cannot %s %s: %s", what, where, why);
     return status;
 }
 
@@ -44,11 +55,10 @@ static void tell_memory(const struct dbufd *d)
     const struct region *region = db_region(d->db);
     const struct event_field fields[] = {{"BYTES", NULL, region->bytes}};
     if (region->huge_errno != 0)
-        notify_event(
-            &d->notify, EVENT_NO_HUGE_PAGES, fields, 1,
-            "the buffer has ordinary pages: no huge pages are reserved (%s); vm.nr_hugepages=%zu "
-            "would do",
-            strerror(region->huge_errno), region->bytes / (2 << 20) + 1);
+        notify_event(&d->notify, EVENT_NO_HUGE_PAGES, fields, 1,
+                     "the buffer has ordinary pages, as no huge pages are reserved; "
+                     "vm.nr_hugepages=%zu would do",
+                     region->bytes / (2 << 20) + 1);
     if (region->lock_errno != 0)
         notify_event(
             &d->notify, EVENT_MEMORY_NOT_LOCKED, fields, 1,
@@ -109,6 +119,12 @@ void tell_stopped(const struct dbufd *d)
         stats_report(&d->notify, &stats, /* final= */ 1);
     const struct event_field fields[] = {{"PERSISTED_BYTES", NULL, stats.persisted_bytes},
                                          {"PERSISTED_BLOCKS", NULL, stats.persisted_blocks}};
+    if (stats.at_risk_bytes != 0)
+        notify_event(&d->notify, EVENT_LEFT_BEHIND, NULL, 0,
+                     "%" PRIu64
+                     " bytes were stored in files that were deleted, cut or failed to sync "
+                     "before they were safe: dbufctl verify tells what is missing",
+                     stats.at_risk_bytes);
     notify_event(&d->notify, EVENT_STOPPED, fields, 2,
                  "stopped: %" PRIu64 " blocks, %s stored, nothing left in memory",
                  stats.persisted_blocks, stats_bytes(stats.persisted_bytes, bytes, sizeof(bytes)));

@@ -259,6 +259,9 @@ static void check_source(struct check *check)
 
 /* ---- The output ------------------------------------------------------------------------------ */
 
+/* A name of 255 bytes, less the longest that is put into it: ".18446744073709551615.torn.1000". */
+enum { OUTPUT_NAME_MAX = 255 - 32 };
+
 static void check_output(struct check *check)
 {
     const enum option_id id = OPTION_output_file_path;
@@ -287,6 +290,12 @@ static void check_output(struct check *check)
         fault(check, id, id, "ends like a directory, must be the path of a file");
         return;
     }
+    const char *slash = strrchr(path, '/');
+    if (strlen(slash != NULL ? slash + 1 : path) > OUTPUT_NAME_MAX)
+        fault(check, id, id,
+              "its file name is too long, must be at most %d bytes: the segments' numbers "
+              "are put into it",
+              OUTPUT_NAME_MAX);
     if (directory_problem(path, why)) /* the directory gets segments, whatever is there already */
         fault(check, id, id, "%s", why);
 }

@@ -35,7 +35,8 @@ struct dbufd {
     struct store *store;
     struct db *db;
     struct reader *reader;
-    struct writer **writers; /* writer_started of them run */
+    struct writer **writers;
+    unsigned writers_opened;
     unsigned writers_started;
     unsigned writers_ended;
     int fds[FD_COUNT];
@@ -54,6 +55,7 @@ int open_fds(struct dbufd *d, uint64_t duration_ns);
 int plan_cores(struct dbufd *d);
 int start_store(struct dbufd *d, const struct db_geometry *geometry);
 int start_buffer(struct dbufd *d, const struct db_geometry *geometry);
+int open_writers(struct dbufd *d);
 int start_reader(struct dbufd *d);
 int start_writers(struct dbufd *d);
 

@@ -42,8 +42,8 @@ static enum event describe(const struct store_event *e, char *text)
         (void)snprintf(
             text, TEXT_BYTES,
             "left at offset %" PRIu64 ": %s; it goes on in a new segment, and what is still in "
-            "memory is written again there; %" PRIu64 " bytes before that were not yet synced "
-            "and are not in memory any more: verify tells whether they are whole",
+            "memory is written again there; %" PRIu64
+            " bytes from there on had been let go unsynced: verify tells whether they are whole",
             e->offset, strerror(e->error), e->bytes);
         return EVENT_SEGMENT_LEFT;
     case STORE_TAIL_CUT:
@@ -90,6 +90,10 @@ const char *disk_remedy(int error)
         return "let the user that dbufd runs as write there";
     case ENOENT:
         return "make the directory again";
+    case EAGAIN:
+    case EPIPE:
+    case ENXIO:
+        return "nobody takes anything from this pipe: see to its reader";
     default:
         return "check the device and the kernel log";
     }

@@ -23,6 +23,8 @@ void ask_stop(struct dbufd *d)
     const uint64_t one = 1;
     if (atomic_exchange_explicit(&d->stop, true, memory_order_relaxed))
         return;
+    if (d->stop_fd < 0)
+        return; /* the start came to nothing before it was there */
     ssize_t n = write(d->stop_fd, &one, sizeof(one));
     assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
     notify_stopping();
@@ -63,10 +65,25 @@ static void on_signal(struct dbufd *d)
 {
     struct signalfd_siginfo info;
     while (read(d->fds[FD_SIGNAL], &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo == SIGUSR1)
+        switch (info.ssi_signo) {
+        case SIGUSR1:
             report(d);
-        else
-            on_stop_signal(d, info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+            break;
+        case SIGHUP:
+            notify_event(
+                &d->notify, EVENT_NO_RELOAD, NULL, 0,
+                "SIGHUP: the configuration is read at the start alone; the recording goes on, a "
+                "restart reads it anew");
+            break;
+        case SIGINT:
+            on_stop_signal(d, "SIGINT");
+            break;
+        case SIGQUIT:
+            on_stop_signal(d, "SIGQUIT");
+            break;
+        default:
+            on_stop_signal(d, "SIGTERM");
+        }
     }
 }
 

@@ -2,8 +2,8 @@
  *
  * The life of dbufd: start in order, run, stop in the reverse order.
  *
- *     configuration -> cores -> what a crash has left -> store -> double buffer -> reader -> writers
- *                   -> READY
+ *     configuration -> cores -> what a crash has left -> store -> double buffer -> sources -> reader
+ *                   -> writers -> READY
  *
  * On SIGTERM, SIGINT, the end of --duration or of every source, the writers end first, then the
  * double buffer is closed, the reader stores what is left and closes the stream. While the disk
@@ -12,6 +12,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -49,10 +50,13 @@ static int start(struct dbufd *d, uint64_t duration_ns)
                       "the memory of the buffer; FileDescriptorStoreMax=4 in the unit, or another "
                       "crash_buffer, would do",
                       rc);
+    if ((rc = open_writers(d)) < 0)
+        return cannot(d, EX_NOINPUT, "open source", c->source_path, rc);
     if ((rc = start_reader(d)) < 0)
-        return cannot(d, EX_OSERR, "start", "the reader", rc);
+        return cannot(d, EX_OSERR, "start", "the reader's thread", rc);
     if ((rc = start_writers(d)) < 0)
-        return cannot(d, EX_NOINPUT, "start a writer on source", c->source_path, rc);
+        return cannot(d, EX_OSERR, "start", "all writers' threads; raise LimitNPROC and TasksMax",
+                      rc);
 
     tell_started(d, &geometry);
     const struct stats_sources sources = stats_sources(d);
@@ -68,8 +72,8 @@ static int stop(struct dbufd *d, int status)
     ask_stop(d);
     if (d->reader != NULL && status == EX_OK)
         tell_stopped(d);
-    for (unsigned i = 0; i < d->writers_started; i++)
-        if (writer_join(d->writers[i]) < 0 && status == EX_OK)
+    for (unsigned i = 0; i < d->writers_opened; i++)
+        if (writer_close(d->writers[i]) < 0 && status == EX_OK)
             status = EX_NOINPUT;
     free(d->writers);
     if (d->reader != NULL) {
@@ -105,31 +109,53 @@ static struct config *configure(const struct command_line *line, int *ret_status
     return config;
 }
 
-int main(int argc, char *argv[])
+/* Descriptors 0 to 2 are never something else's: what was closed there becomes a /dev/null that refuses
+ * to be read, so that a source "-" without a standard input says so. */
+static bool hold_standard_fds(void)
 {
-    struct command_line line;
-    int status = command_line_parse(&line, argc, argv);
-    if (status >= 0)
-        return status;
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDWR) != fd)
+            return false;
+    return true;
+}
 
+/* Everything between the command line and the exit status. */
+static int record(const struct command_line *line)
+{
+    int status;
     struct dbufd d = {.stop_fd = -1};
     for (int i = 0; i < FD_COUNT; i++)
         d.fds[i] = -1;
     d.crash.file = -1;
     notify_open(&d.notify);
-    d.config = configure(&line, &status);
-    if (d.config == NULL && !line.check)
+    d.config = configure(line, &status);
+    if (d.config == NULL && !line->check)
         crash_save_found(&d.notify);
-    if (d.config != NULL && !line.check && !line.print_config) {
+    if (d.config != NULL && !line->check && !line->print_config) {
         d.notify.debug = d.config->debug_mode;
-        status = start(&d, line.duration_ns);
+        status = start(&d, line->duration_ns);
         if (status == EX_OK)
             run(&d);
         if (d.left) /* held writers never end: the process ends around them */
-            return EX_TEMPFAIL;
+            _exit(EX_TEMPFAIL);
         status = stop(&d, status);
     }
     config_free(d.config);
-    command_line_free(&line);
+    return status;
+}
+
+int main(int argc, char *argv[])
+{
+    if (!hold_standard_fds())
+        return EX_OSERR;
+    struct command_line line;
+    int status = command_line_parse(&line, argc, argv);
+    if (status < 0) {
+        status = record(&line);
+        command_line_free(&line);
+    }
+    /* What --help, --check or --print-config were asked for must have been written. */
+    if (fflush(stdout) != 0 && status == EX_OK)
+        status = EX_IOERR;
     return status;
 }

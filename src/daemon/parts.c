@@ -21,9 +21,12 @@ static int timer_fd(uint64_t first_ns, uint64_t interval_ns)
     const struct itimerspec when = {
         .it_value = {(time_t)(first_ns / second_ns), (long)(first_ns % second_ns)},
         .it_interval = {(time_t)(interval_ns / second_ns), (long)(interval_ns % second_ns)}};
-    if (fd >= 0 && timerfd_settime(fd, 0, &when, NULL) < 0) {
+    if (fd < 0)
+        return -errno;
+    if (timerfd_settime(fd, 0, &when, NULL) < 0) {
+        int rc = -errno;
         (void)close(fd);
-        return -1;
+        return rc;
     }
     return fd;
 }
@@ -35,12 +38,22 @@ static int signal_fd(void)
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGQUIT);
+    (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGUSR1);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-        return -1;
+        return -errno;
     (void)signal(SIGPIPE, SIG_IGN); /* a broken output is an errno of its write */
     (void)signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow */
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    (void)signal(SIGUSR2, SIG_IGN); /* means nothing yet, and shall cost nobody a recording */
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
+
+static int event_fd(void)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fd < 0 ? -errno : fd;
 }
 
 int open_fds(struct dbufd *d, uint64_t duration_ns)
@@ -50,13 +63,13 @@ int open_fds(struct dbufd *d, uint64_t duration_ns)
     d->fds[FD_TICK] = timer_fd(second_ns, second_ns);
     d->fds[FD_REPORT] = timer_fd(report_ns, report_ns); /* 0: never */
     d->fds[FD_DURATION] = timer_fd(duration_ns, 0);
-    d->fds[FD_WRITERS_ENDED] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    d->fds[FD_READER_ENDED] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    d->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    d->fds[FD_WRITERS_ENDED] = event_fd();
+    d->fds[FD_READER_ENDED] = event_fd();
+    d->stop_fd = event_fd();
     for (int i = 0; i < FD_COUNT; i++)
         if (d->fds[i] < 0)
-            return -errno;
-    return d->stop_fd < 0 ? -errno : 0;
+            return d->fds[i];
+    return d->stop_fd < 0 ? d->stop_fd : 0;
 }
 
 int plan_cores(struct dbufd *d)
@@ -152,7 +165,7 @@ static uint64_t part_of(uint64_t total, uint64_t parts, uint64_t i)
     return total / parts + (i < total % parts ? 1 : 0);
 }
 
-static int start_writer(struct dbufd *d, unsigned i)
+static int open_writer(struct dbufd *d, unsigned i)
 {
     const struct config *c = d->config;
     const uint64_t rate = part_of(c->source_rate, c->writer_count, i);
@@ -174,17 +187,28 @@ static int start_writer(struct dbufd *d, unsigned i)
         .stop = &d->stop,
         .ended_fd = d->fds[FD_WRITERS_ENDED],
     };
-    return writer_start(&d->writers[i], &options);
+    return writer_open(&d->writers[i], &options);
 }
 
-int start_writers(struct dbufd *d)
+int open_writers(struct dbufd *d)
 {
     const unsigned count = (unsigned)d->config->writer_count;
     d->writers = calloc(count, sizeof(*d->writers));
     if (d->writers == NULL)
         return -ENOMEM;
     for (unsigned i = 0; i < count; i++) {
-        int rc = start_writer(d, i);
+        int rc = open_writer(d, i);
+        if (rc < 0)
+            return rc;
+        d->writers_opened = i + 1;
+    }
+    return 0;
+}
+
+int start_writers(struct dbufd *d)
+{
+    for (unsigned i = 0; i < d->writers_opened; i++) {
+        int rc = writer_start(d->writers[i]);
         if (rc < 0)
             return rc;
         d->writers_started = i + 1;

@@ -93,7 +93,7 @@ static void tell_disk_resumed(struct reader *r, uint64_t since_ns)
     const uint64_t seconds = (now_ns() - since_ns) / second_ns;
     const struct event_field fields[] = {{"SECONDS", NULL, seconds}};
     notify_event(r->options.notify, EVENT_DISK_RESUMED, fields, 1,
-                 "storing goes on after %" PRIu64 " s; nothing was lost", seconds);
+                 "storing goes on after %" PRIu64 " s", seconds);
 }
 
 /* Calls `step` until it succeeds, however long that takes. */

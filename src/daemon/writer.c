@@ -39,6 +39,7 @@ struct writer {
     uint64_t paced;    /* bytes since then */
     bool stopping;
     int error;
+    bool started;
     pthread_t thread;
 };
 
@@ -68,14 +69,28 @@ static void pace(struct writer *w)
     }
 }
 
+/* What the source has already taken from outside still comes out of it; then it ends. */
+static void stop_source(struct writer *w)
+{
+    if (!w->stopping)
+        source_stop(w->source);
+    w->stopping = true;
+}
+
 /* 1: a block of *ret lies at *ret_room, in the double buffer and still inside its busy section.
  * 0: the writer is at its end. -EAGAIN: nothing yet. Else -errno of the source. */
 static int produce_data(struct writer *w, struct block_info *ret)
 {
     const struct writer_options *o = &w->options;
     size_t room_bytes = o->source.max_block;
-    if (room_bytes > o->limit - w->taken)
+    /* Lines are read ahead of the blocks that they become: at the limit the reading ends, and what was
+     * read still comes in. */
+    if (o->source.framing == FRAMING_LINES) {
+        if (w->taken >= o->limit)
+            stop_source(w);
+    } else if (room_bytes > o->limit - w->taken) {
         room_bytes = (size_t)(o->limit - w->taken);
+    }
     if (room_bytes == 0)
         return 0;
 
@@ -110,10 +125,8 @@ static void account_data(struct writer *w, const struct block_info *block)
 /* One block, or one wait for it. 1: go on; 0: at the end; -errno: broken. */
 static int cycle(struct writer *w)
 {
-    if (!w->stopping && atomic_load_explicit(w->options.stop, memory_order_relaxed)) {
-        w->stopping = true;
-        source_stop(w->source);
-    }
+    if (atomic_load_explicit(w->options.stop, memory_order_relaxed))
+        stop_source(w);
     if (w->options.rate != 0 && !w->stopping)
         pace(w);
 
@@ -160,7 +173,7 @@ static void *writer_main(void *argument)
     return NULL;
 }
 
-int writer_start(struct writer **ret, const struct writer_options *options)
+int writer_open(struct writer **ret, const struct writer_options *options)
 {
     struct writer *w = aligned_alloc(LINE_BYTES, sizeof(*w));
     if (w == NULL)
@@ -168,28 +181,31 @@ int writer_start(struct writer **ret, const struct writer_options *options)
     memset(w, 0, sizeof(*w));
     w->options = *options;
     int rc = source_open(&w->source, &options->source);
-    if (rc < 0)
-        goto fail;
-    rc = cpus_start_thread(&w->thread, options->core, writer_main, w);
-    if (rc < 0)
-        goto fail;
+    if (rc < 0) {
+        free(w);
+        return rc;
+    }
     *ret = w;
     return 0;
+}
 
-fail:
-    source_close(w->source);
-    free(w);
+int writer_start(struct writer *w)
+{
+    int rc = cpus_start_thread(&w->thread, w->options.core, writer_main, w);
+    w->started = rc == 0;
     return rc;
 }
 
-int writer_join(struct writer *w)
+int writer_close(struct writer *w)
 {
-    int rc = pthread_join(w->thread, NULL);
-    assert(rc == 0);
-    rc = w->error;
+    if (w->started) {
+        int rc = pthread_join(w->thread, NULL);
+        assert(rc == 0);
+    }
+    const int error = w->error;
     source_close(w->source);
     free(w);
-    return rc;
+    return error;
 }
 
 void writer_account(const struct writer *w, struct writer_account *ret)

@@ -2,7 +2,7 @@
  *
  * A writer: the thread that runs produce_data -> db_write -> account_data.
  *
- * Started and joined by the main thread. It ends by itself when its source ends, when its share of
+ * Opened, started and closed by the main thread. It ends by itself when its source ends, when its share of
  * source.limit is reached, or soon after stop_fd became readable and writer_stop was called; it then
  * adds 1 to ended_fd.
  */
@@ -31,11 +31,15 @@ struct writer_options {
 
 struct writer;
 
-/* Opens the source and starts the thread. -errno: *ret untouched, nothing left behind. */
-int writer_start(struct writer **ret, const struct writer_options *options);
+/* Opens the source. -errno: *ret untouched, nothing left behind. */
+int writer_open(struct writer **ret, const struct writer_options *options);
 
-/* Waits for the thread to end and frees it. Returns 0, or the -errno that broke its source. */
-int writer_join(struct writer *writer);
+/* Starts the thread. -errno: it is as if it had not been called. */
+int writer_start(struct writer *writer);
+
+/* Waits for the thread, if there is one, to end, closes the source and frees it. Returns 0, or the
+ * -errno that broke its source. */
+int writer_close(struct writer *writer);
 
 /* What account_data keeps. Blocks and bytes are counted by db_write itself (see db_account). */
 struct writer_account {

@@ -2,8 +2,8 @@
  *
  * Reading a segment back.
  *
- * Happy path: the file is read forward through one window of memory, a MiB or more at a time; each
- * extent lies in it in one piece, is checked there, and is handed out where it lies.
+ * Happy path: the file is read forward through a window of memory; each extent lies in it in one
+ * piece, is checked there, and is handed out where it lies.
  *
  * Failure modes:
  *   - a header that is none, or not ours: the next valid extent is looked for, page by page;
@@ -12,94 +12,27 @@
  *     below the segment's first), and the rest of one that was partly overwritten in front of them;
  *   - a length that lies: no extent takes more than EXTENT_BYTES_MAX, nor more than the file has,
  *     nor reaches over the start of the next valid one;
- *   - a read error: the page is damage, and reading goes on behind it;
- *   - the file shrinks meanwhile: it ends where reading found its end.
+ *   - a read error: the page is damage, and reading goes on behind it.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "crc32c.h"
 #include "scan.h"
+#include "window.h"
 
-#define EXTENT_BYTES_MAX                                                                           \
-    ((size_t)(2 << 20) + FORMAT_ALIGN)               /* stored bytes of the largest extent         \
-                                                      */
-#define READ_BYTES   ((size_t)1 << 20)               /* least to ask the file for */
-#define WINDOW_BYTES (EXTENT_BYTES_MAX + READ_BYTES) /* one extent, kept, and one read */
+#define EXTENT_BYTES_MAX ((size_t)(2 << 20) + FORMAT_ALIGN) /* stored bytes of the largest extent */
 
 struct scan {
-    int fd;
-    uint64_t file_bytes;
+    struct window window;  /* on the file */
     uint64_t offset;       /* of the next extent */
     uint64_t newer_offset; /* a search found a valid extent here and none before it */
     uint32_t uuid_crc;     /* what the CRC of an extent's header starts from */
     struct segment_header header;
     struct extent_header found; /* a header that must outlive its place in the window */
-    unsigned char *window;      /* bytes of the file from window_offset on */
-    uint64_t window_offset;
-    size_t window_bytes;
 };
-
-/* ---- The window -------------------------------------------------------------------------------
- */
-
-/* Reads on until the window holds `bytes`, or the file ends. -errno: it holds fewer. */
-static int window_fill(struct scan *scan, size_t bytes)
-{
-    while (scan->window_bytes < bytes) {
-        uint64_t from = scan->window_offset + scan->window_bytes;
-        uint64_t left = scan->file_bytes - from;
-        size_t want = bytes - scan->window_bytes;
-        if (want > left) {
-            want = (size_t)left; /* a file that grows is read as it was when it was opened */
-        }
-        if (want == 0) {
-            return 0;
-        }
-        ssize_t got = pread(scan->fd, scan->window + scan->window_bytes, want, (off_t)from);
-        if (got > 0) {
-            scan->window_bytes += (size_t)got;
-        } else if (got == 0) {
-            scan->file_bytes = from;
-        } else if (errno != EINTR) {
-            return -errno;
-        }
-    }
-    return 0;
-}
-
-/* Makes `bytes` bytes at `offset` lie in the window, or as many as the file has: *ret_bytes.
- * -errno if they could not all be read. */
-static int window_load(struct scan *scan, uint64_t offset, size_t bytes,
-                       const unsigned char **ret_data, size_t *ret_bytes)
-{
-    assert(offset % FORMAT_ALIGN == 0 && offset <= scan->file_bytes && bytes <= EXTENT_BYTES_MAX);
-    uint64_t end = scan->window_offset + scan->window_bytes;
-    bool begins_inside = offset >= scan->window_offset && offset <= end;
-
-    if (!begins_inside || offset + bytes > end) {
-        size_t kept = begins_inside ? (size_t)(end - offset) : 0;
-        if (kept > 0) {
-            memmove(scan->window, scan->window + (offset - scan->window_offset), kept);
-        }
-        scan->window_offset = offset;
-        scan->window_bytes = kept;
-        int rc = window_fill(scan, kept + READ_BYTES > bytes ? kept + READ_BYTES : bytes);
-        /* A bad page farther on is met when it is needed. */
-        if (rc < 0 && scan->window_bytes < bytes) {
-            return rc;
-        }
-        end = offset + scan->window_bytes;
-    }
-    *ret_data = scan->window + (offset - scan->window_offset);
-    *ret_bytes = end - offset < bytes ? (size_t)(end - offset) : bytes;
-    return 0;
-}
 
 /* ---- Recognizing extents ----------------------------------------------------------------------
  */
@@ -141,35 +74,24 @@ struct behind {
     uint64_t nonzero_end;  /* end of the last page before it that holds anything */
 };
 
-/* Behind a zero page: where the next one may be that is not. Unwritten room is not read at all. */
-static uint64_t next_data(const struct scan *scan, uint64_t offset)
-{
-    off_t data = lseek(scan->fd, (off_t)offset, SEEK_DATA);
-    if (data < 0) {
-        return errno == ENXIO ? scan->file_bytes : offset + FORMAT_ALIGN;
-    }
-    uint64_t page = (uint64_t)data & ~(uint64_t)(FORMAT_ALIGN - 1);
-    return page > offset ? page : offset + FORMAT_ALIGN;
-}
-
 static struct behind look_behind(struct scan *scan, uint64_t offset)
 {
-    struct behind behind = {scan->file_bytes, scan->file_bytes, offset};
+    struct behind behind = {scan->window.file_bytes, scan->window.file_bytes, offset};
     bool zero_before = false;
 
     if (scan->newer_offset >= offset) {
         behind.newer_offset = scan->newer_offset;
         return behind; /* damage up to there, whatever it holds */
     }
-    while (offset < scan->file_bytes) {
+    while (offset < scan->window.file_bytes) {
         const unsigned char *page;
         size_t bytes;
         uint64_t next = offset + FORMAT_ALIGN;
-        int rc = window_load(scan, offset, FORMAT_ALIGN, &page, &bytes);
+        int rc = window_load(&scan->window, offset, FORMAT_ALIGN, &page, &bytes);
         bool zero = rc == 0 && all_zero(page, bytes);
         if (zero) {
-            if (!zero_before || offset % READ_BYTES == 0) {
-                next = next_data(scan, offset);
+            if (!zero_before || offset % WINDOW_READ_BYTES == 0) {
+                next = window_next_data(&scan->window, offset);
             }
         } else if (rc == 0 && is_ours(scan, page, bytes) && is_in_place(page, offset)) {
             if (!is_older(scan, page)) {
@@ -181,14 +103,14 @@ static struct behind look_behind(struct scan *scan, uint64_t offset)
             }
             next = offset + stored_bytes_of(page);
         } else {
-            behind.nonzero_end = next < scan->file_bytes ? next : scan->file_bytes;
+            behind.nonzero_end = next < scan->window.file_bytes ? next : scan->window.file_bytes;
         }
         zero_before = zero;
         offset = next;
     }
-    behind.newer_offset = scan->file_bytes; /* it may have shrunk */
-    if (behind.older_offset > scan->file_bytes) {
-        behind.older_offset = scan->file_bytes;
+    behind.newer_offset = scan->window.file_bytes; /* it may have shrunk */
+    if (behind.older_offset > scan->window.file_bytes) {
+        behind.older_offset = scan->window.file_bytes;
     }
     return behind;
 }
@@ -315,8 +237,9 @@ static void give_lost(struct scan *scan, uint64_t from, struct scan_extent *ret)
     struct behind behind = look_behind(scan, from);
     uint64_t end = behind.newer_offset;
 
-    if (end >= scan->file_bytes) {
-        bool remains = ret->fault == SCAN_NO_EXTENT && behind.older_offset < scan->file_bytes;
+    if (end >= scan->window.file_bytes) {
+        bool remains =
+            ret->fault == SCAN_NO_EXTENT && behind.older_offset < scan->window.file_bytes;
         if (remains || behind.nonzero_end <= scan->offset) {
             ret->fault = SCAN_EMPTY_TAIL;
         } else if (behind.nonzero_end < behind.older_offset) {
@@ -325,8 +248,8 @@ static void give_lost(struct scan *scan, uint64_t from, struct scan_extent *ret)
             end = behind.older_offset;
         }
     }
-    if (end > scan->file_bytes) {
-        end = scan->file_bytes;
+    if (end > scan->window.file_bytes) {
+        end = scan->window.file_bytes;
     }
     ret->bytes = end - scan->offset;
     scan->offset = end;
@@ -346,7 +269,8 @@ static void give_extent(struct scan *scan, const unsigned char *page, struct sca
         give_lost(scan, scan->offset + FORMAT_ALIGN, ret);
         return;
     }
-    int rc = window_load(scan, scan->offset, extent_stored_bytes(scan->found.used), &data, &bytes);
+    int rc = window_load(&scan->window, scan->offset, extent_stored_bytes(scan->found.used), &data,
+                         &bytes);
     if (rc < 0) {
         ret->fault = SCAN_IO_ERROR;
         ret->error = -rc;
@@ -383,11 +307,11 @@ int scan_next(struct scan *scan, struct scan_extent *ret)
     const unsigned char *page;
     size_t bytes;
 
-    if (scan->offset >= scan->file_bytes) {
+    if (scan->offset >= scan->window.file_bytes) {
         return 0;
     }
     struct scan_extent found = {.fault = SCAN_OK, .offset = scan->offset};
-    int rc = window_load(scan, scan->offset, FORMAT_ALIGN, &page, &bytes);
+    int rc = window_load(&scan->window, scan->offset, FORMAT_ALIGN, &page, &bytes);
     if (rc < 0) {
         found.fault = SCAN_IO_ERROR;
         found.error = -rc;
@@ -398,12 +322,12 @@ int scan_next(struct scan *scan, struct scan_extent *ret)
         found.fault = fault_of(page, bytes, scan->offset);
         give_lost(scan, scan->offset, &found);
     } else if (is_older(scan, page) && is_in_place(page, scan->offset) &&
-               look_behind(scan, scan->offset).newer_offset >= scan->file_bytes) {
+               look_behind(scan, scan->offset).newer_offset >= scan->window.file_bytes) {
         found.fault = SCAN_NO_EXTENT;
         give_lost(scan, scan->offset, &found);
     } else {
         /* Looking behind may have moved the window. */
-        rc = window_load(scan, scan->offset, FORMAT_ALIGN, &page, &bytes);
+        rc = window_load(&scan->window, scan->offset, FORMAT_ALIGN, &page, &bytes);
         if (rc < 0 || bytes < sizeof(struct extent_header)) {
             found.fault = rc < 0 ? SCAN_IO_ERROR : SCAN_CUT;
             found.error = -rc;
@@ -419,12 +343,12 @@ int scan_next(struct scan *scan, struct scan_extent *ret)
 int scan_skim(struct scan *scan, struct scan_extent *ret)
 {
     alignas(struct extent_header) unsigned char page[FORMAT_ALIGN];
-    ssize_t got = pread(scan->fd, page, sizeof(page), (off_t)scan->offset);
+    ssize_t got = window_peek(&scan->window, scan->offset, page, sizeof(page));
     const struct extent_header *header = (const struct extent_header *)page;
 
     if (got == sizeof(page) && is_ours(scan, page, sizeof(page)) &&
         is_in_place(page, scan->offset) && !is_older(scan, page) && fields_are_valid(header) &&
-        scan->offset + extent_stored_bytes(header->used) <= scan->file_bytes) {
+        scan->offset + extent_stored_bytes(header->used) <= scan->window.file_bytes) {
         scan->found = *header;
         *ret = (struct scan_extent){.offset = scan->offset,
                                     .bytes = extent_stored_bytes(header->used),
@@ -447,49 +371,27 @@ void scan_seek(struct scan *scan, uint64_t offset)
 
 static int open_file(struct scan **ret, const char *path)
 {
-    struct stat stat;
-    int rc;
     struct scan *scan = calloc(1, sizeof(*scan));
     if (scan == NULL) {
         return -ENOMEM;
     }
     scan->offset = FORMAT_ALIGN;
-    scan->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not stop us */
-    if (scan->fd < 0 || fstat(scan->fd, &stat) < 0) {
-        rc = -errno;
-        scan_close(scan);
+    int rc = window_open(&scan->window, path, EXTENT_BYTES_MAX);
+    if (rc < 0) {
+        free(scan);
         return rc;
     }
-    if (!S_ISREG(stat.st_mode)) {
-        scan_close(scan);
-        return S_ISDIR(stat.st_mode) ? -EISDIR : -EBADMSG;
-    }
-    scan->file_bytes = (uint64_t)stat.st_size;
-    size_t window_bytes = WINDOW_BYTES;
-    if (scan->file_bytes < window_bytes) { /* a small file needs no more than itself */
-        window_bytes = (size_t)scan->file_bytes / FORMAT_ALIGN * FORMAT_ALIGN + FORMAT_ALIGN;
-    }
-    scan->window = aligned_alloc(FORMAT_ALIGN, window_bytes);
-    if (scan->window == NULL) {
-        scan_close(scan);
-        return -ENOMEM;
-    }
-    /* Advice: without it reading is slower, not wrong. */
-    (void)posix_fadvise(scan->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     *ret = scan;
     return 0;
 }
 
 static int read_header(struct scan *scan, struct segment_header *ret)
 {
-    int rc = window_fill(scan, FORMAT_ALIGN); /* no more: somebody may want the header alone */
-    if (rc < 0) {
-        return rc;
+    ssize_t got =
+        window_peek(&scan->window, 0, ret, sizeof(*ret)); /* it may be all that is wanted */
+    if (got < (ssize_t)sizeof(*ret)) {
+        return got < 0 ? (int)got : got == 0 ? -ENODATA : -EBADMSG;
     }
-    if (scan->window_bytes < FORMAT_ALIGN) {
-        return scan->window_bytes == 0 ? -ENODATA : -EBADMSG;
-    }
-    *ret = *(const struct segment_header *)scan->window;
     if (ret->magic != SEGMENT_MAGIC ||
         crc32c(0, ret, offsetof(struct segment_header, crc)) != ret->crc) {
         return -EBADMSG;
@@ -527,7 +429,7 @@ int scan_open_damaged(struct scan **ret, const char *path, const uint8_t *uuid)
     if (rc < 0) {
         return rc;
     }
-    rc = window_load(scan, 0, FORMAT_ALIGN, &page, &bytes);
+    rc = window_load(&scan->window, 0, FORMAT_ALIGN, &page, &bytes);
     if (uuid == NULL && rc == 0 && bytes == FORMAT_ALIGN) {
         uuid = ((const struct segment_header *)page)->stream_uuid;
     }
@@ -535,8 +437,8 @@ int scan_open_damaged(struct scan **ret, const char *path, const uint8_t *uuid)
         memcpy(header.stream_uuid, uuid, sizeof(header.stream_uuid));
         scan->uuid_crc = crc32c(0, uuid, sizeof(header.stream_uuid));
         struct behind behind = look_behind(scan, FORMAT_ALIGN);
-        rc = behind.newer_offset < scan->file_bytes
-                 ? window_load(scan, behind.newer_offset, FORMAT_ALIGN, &page, &bytes)
+        rc = behind.newer_offset < scan->window.file_bytes
+                 ? window_load(&scan->window, behind.newer_offset, FORMAT_ALIGN, &page, &bytes)
                  : -EBADMSG;
     } else {
         rc = rc < 0 ? rc : -EBADMSG;
@@ -556,10 +458,7 @@ void scan_close(struct scan *scan)
     if (scan == NULL) {
         return;
     }
-    if (scan->fd >= 0) {
-        (void)close(scan->fd); /* only read from: nothing can be lost */
-    }
-    free(scan->window);
+    window_close(&scan->window);
     free(scan);
 }
 
@@ -570,5 +469,5 @@ const struct segment_header *scan_header(const struct scan *scan)
 
 uint64_t scan_file_bytes(const struct scan *scan)
 {
-    return scan->file_bytes;
+    return scan->window.file_bytes;
 }

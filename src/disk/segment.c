@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -40,6 +41,25 @@ static int open_again(const struct output *output, const char *path, int flags)
 }
 
 /* Opens `path`, with O_DIRECT if that can be had. */
+/* The stream's lock is by its name; this one is on the file itself, which may have other names. A file
+ * system without locks has none. */
+static int lock_file(int fd)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+        return -EWOULDBLOCK;
+    return 0;
+}
+
+int segment_probe(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int rc = lock_file(fd);
+    close(fd); /* and with it the lock */
+    return rc;
+}
+
 static int open_file(struct segment *ret, const struct output *output, const char *path, int flags,
                      struct segment_manner manner)
 {
@@ -56,10 +76,12 @@ static int open_file(struct segment *ret, const struct output *output, const cha
     }
     if (segment.fd < 0)
         return segment.fd;
-    segment.path = strdup(path);
-    if (!segment.path) {
+    int rc = lock_file(segment.fd);
+    if (rc == 0 && !(segment.path = strdup(path)))
+        rc = -ENOMEM;
+    if (rc < 0) {
         close(segment.fd);
-        return -ENOMEM;
+        return rc;
     }
     *ret = segment;
     return 0;
@@ -97,8 +119,7 @@ int segment_open_device(struct segment *ret, const struct output *output, const 
 
     if (stat(path, &status) < 0)
         return -errno;
-    int access = S_ISFIFO(status.st_mode) ? O_RDWR : O_WRONLY;
-    int rc = open_file(ret, output, path, access | O_NONBLOCK, (struct segment_manner){0});
+    int rc = open_file(ret, output, path, O_WRONLY | O_NONBLOCK, (struct segment_manner){0});
     if (rc == 0)
         ret->device = true;
     return rc;
@@ -180,7 +201,7 @@ int segment_reserve(struct segment *segment, uint64_t least_end, uint64_t ideal_
         if (rc == 0 || rc == -EDQUOT)
             return rc;
         if (no_room(rc))
-            return least_end ? -ENOSPC : 0;
+            return least_end ? rc : 0;
         if (rc != -EOPNOTSUPP && rc != -ENOSYS && rc != -EINVAL)
             return rc;
         segment->preallocate = false;
@@ -328,8 +349,8 @@ int segment_look(const struct segment *segment)
         return 0;
     if (fstat(segment->fd, &ours) < 0)
         return -errno;
-    if (ours.st_nlink == 0)
-        return -ENOENT;
+    if (ours.st_nlink == 0 || (uint64_t)ours.st_size < segment->offset)
+        return -ENOENT; /* deleted, or cut by somebody: what was in it is gone */
     if (stat(segment->path, &there) < 0)
         return errno == ENOENT ? -ESTALE : -errno;
     return ours.st_ino == there.st_ino && ours.st_dev == there.st_dev ? 0 : -ESTALE;

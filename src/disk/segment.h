@@ -37,6 +37,9 @@ struct segment_manner {
     bool preallocate; /* try to allocate that */
 };
 
+/* Whether nobody has the file open as a segment: 0, -EWOULDBLOCK, else -errno. Changes nothing. */
+int segment_probe(const char *path);
+
 /* Makes an empty file at `path`, over whatever was there. -errno: nothing is left, *ret untouched.
  */
 int segment_create(struct segment *ret, const struct output *output, const char *path,

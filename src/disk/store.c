@@ -162,7 +162,10 @@ static int open_segments(struct store *store, const struct stream_files *files)
         free(recovery);
         return rc;
     }
-    rc = take_over(store, recovery);
+    if (recovery->found)
+        rc = segment_probe(recovery->path);
+    if (rc == 0)
+        rc = take_over(store, recovery);
     if (rc == 0)
         rc = recover_cut(recovery, store->options.output, report_cut, store);
     recover_free(recovery);
@@ -211,7 +214,9 @@ static int open_raw(struct store *store, const struct stream_files *files)
     find_part(store, files);
     if (!last)
         return 0;
-    int rc = look_at_raw(last->path);
+    int rc = segment_probe(last->path);
+    if (rc == 0)
+        rc = look_at_raw(last->path);
     if (rc < 0)
         return rc;
     store->number = last->number;
@@ -318,11 +323,6 @@ const uint8_t *store_uuid(const struct store *store)
 
 /* ---- Storing ---- */
 
-static int told(int rc)
-{
-    return rc == -EFBIG ? -ENOSPC : rc;
-}
-
 int store_write(struct store *store, struct extent_header *const extents[], size_t count)
 {
     assert(!store->finished);
@@ -343,7 +343,7 @@ int store_write(struct store *store, struct extent_header *const extents[], size
             rc = 0;
         }
     }
-    return told(rc);
+    return rc;
 }
 
 void store_rotate(struct store *store)
@@ -389,7 +389,7 @@ int store_finish(struct store *store)
         if (rc == 0)
             break;
         if (!store_recover(store, rc) || !again)
-            return told(rc);
+            return rc;
         again = false;
     }
     store->finished = true;
@@ -422,13 +422,15 @@ static uint64_t counted(const _Atomic uint64_t *counter)
 struct store_account store_account(const struct store *store)
 {
     const struct account *account = &store->account;
+    /* Before the bytes: so nobody ever sees more of them durable than stored. */
+    uint64_t durable_bytes = counted(&account->durable_bytes);
 
     return (struct store_account){
         .blocks = counted(&account->blocks),
         .bytes = counted(&account->bytes),
         .extents = counted(&account->extents),
         .file_bytes = counted(&account->file_bytes),
-        .durable_bytes = counted(&account->durable_bytes),
+        .durable_bytes = durable_bytes,
         .segments = counted(&account->segments),
         .segments_deleted = counted(&account->segments_deleted),
         .write_ns = counted(&account->write_ns),

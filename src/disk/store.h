@@ -103,8 +103,8 @@ const uint8_t *store_uuid(const struct store *store);
 /* Completes the headers of `count` extents (of one half, in order), writes them, syncs them as the
  * durability asks. 0: all are stored (and durable, for DURABILITY_HALF). -errno: see above; call
  * again with the same extents. Of a raw output's half that the run before was storing (store_before),
- * what is in the file already is not written again. -ENOSPC and -EDQUOT: nothing fits now; the file was cut back to the
- * last whole extent. */
+ * what is in the file already is not written again. -ENOSPC, -EDQUOT and -EFBIG: nothing fits now; the
+ * file was cut back to the last whole extent. */
 int store_write(struct store *store, struct extent_header *const extents[], size_t count);
 
 /* What can be done between halves, off the writers' path: sync by interval, make the next segment

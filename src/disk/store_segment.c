@@ -459,6 +459,9 @@ static int delete_oldest(struct store *store, const struct stream_files *files, 
         const struct stream_file *file = &files->files[i];
         if (strcmp(file->path, store->segment.path) == 0)
             continue;
+        /* A raw file says nothing about who wrote it, and this name need not be ours. */
+        if (store->options.format == STORE_RAW && file->number == 0)
+            continue;
         int rc = output->remove(output->context, file->path);
         if (rc < 0 && rc != -ENOENT)
             return rc;

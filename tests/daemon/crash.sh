@@ -69,7 +69,7 @@ check "and proven" proven "$tmp/a.dbuf"
 crash -o output.segment_size=0
 (ulimit -f 2100 && exec "$B/dbufd" "${options[@]}" -o output.segment_size=0 2>"$log") & # KiB
 dbufd=$!
-check "without room it waits" wait_for 60 says 'what an earlier run has left in memory: No space'
+check "without room it waits" wait_for 60 says 'what an earlier run has left in memory: File too large'
 kill -TERM $dbufd
 wait $dbufd
 status=$?
@@ -197,7 +197,7 @@ check "and the copy is gone" test -z "$(ls "$RUNTIME_DIRECTORY")"
 rm -f "$tmp"/a.*
 (ulimit -f 20000 && exec "$holder" "$B/dbufd" "${options[@]}" -o output.segment_size=0) >"$tmp/told" 2>"$log" &
 dbufd=$!
-check "a disk that refuses is told" wait_for 60 says 'No space left'
+check "a disk that refuses is told" wait_for 60 says 'File too large'
 kill -TERM $dbufd
 wait $dbufd
 status=$?

@@ -56,17 +56,19 @@ check "one segment alone is whole, and goes on" exits 0 "goes on" "$ctl" verify 
 check "segments in any order are whole" exits 0 "whole: " "$ctl" verify "$tmp"/s.00000[321].dbuf
 check "a writer that is not there has no blocks" equal "$("$ctl" cat --writer 1 "$stream" | wc -c)" 0
 "$ctl" cat --json "$stream" >"$tmp/blocks"
-check "cat --json is one object a line, and holds every byte" python3 - "$tmp/blocks" "$tmp/lines" <<'END'
+cat >"$tmp/join.py" <<'END'
 import base64, json, sys
-out = b""
+out = []
 for number, line in enumerate(open(sys.argv[1], encoding="utf-8")):
     block = json.loads(line)
     assert block["writer"] == 0 and block["block"] == number, line
     data = block["data"].encode() if "data" in block else base64.b64decode(block["data_base64"])
     assert len(data) == block["length"], line
-    out += data + (b"\n" if block["flags"] & 1 else b"")
-assert out == open(sys.argv[2], "rb").read()
+    out.append(data + (b"\n" if block["flags"] & 1 else b""))
+assert b"".join(out) == open(sys.argv[2], "rb").read()
 END
+check "cat --json is one object a line, and holds every byte" \
+    python3 "$tmp/join.py" "$tmp/blocks" "$tmp/lines"
 check "cat --hex shows blocks" exits 0 "|1|" "$ctl" cat --hex "$tmp/s.000001.dbuf"
 first=$(head -n 1 "$tmp/blocks" | python3 -c 'import json, sys; print(json.load(sys.stdin)["time"])')
 check "no block is before the first" equal "$("$ctl" cat --to "$first" "$stream" | wc -c)" 0
@@ -101,6 +103,9 @@ check "a missing segment is named" exits 1 "segment 2: missing" "$ctl" verify "$
 check "cat tells of it" exits 1 "are not there" "$ctl" cat "$stream"
 cp "$tmp/saved" "$tmp/s.000002.dbuf"
 check "put right again it is whole" exits 0 "whole: " "$ctl" verify "$stream"
+printf 'X' | dd of="$tmp/s.000002.dbuf" bs=1 seek=4096 conv=notrunc status=none
+check "info of damage says that it is damaged" exits 1 "see dbufctl verify" "$ctl" info "$tmp/s.000002.dbuf"
+cp "$tmp/saved" "$tmp/s.000002.dbuf"
 
 # Random blocks of several writers.
 check "random blocks are recorded" record -o writer_count=3 -o source.limit=3MB -o source.seed=9 \
@@ -114,10 +119,14 @@ for writer in 0 1 2; do
 print(sum(b["length"] for b in map(json.loads, open(sys.argv[1])) if b["writer"] == int(sys.argv[2])))' \
             "$tmp/blocks" $writer)"
 done
+"$ctl" info --json "$tmp/r.dbuf" >"$tmp/info"
+check "info counts as many as verify, closed" equal "$(field "$tmp/info" blocks)" "$(wc -l <"$tmp/blocks")"
 size=$(stat -c %s "$tmp/r.dbuf")
 truncate -s $((size - 4096)) "$tmp/r.dbuf"
 check "a stream without its end is not closed" exits 1 "not closed" "$ctl" verify "$tmp/r.dbuf"
 check "info says so" exits 0 "not closed" "$ctl" info "$tmp/r.dbuf"
+"$ctl" info --json "$tmp/r.dbuf" >"$tmp/info"
+check "and counts as many, not closed" equal "$(field "$tmp/info" blocks)" "$(wc -l <"$tmp/blocks")"
 (
     flock 9
     exits 0 "still being written: whole so far" "$ctl" verify "$tmp/r.dbuf" >"$tmp/locked" 2>&1

@@ -13,9 +13,9 @@ for page in man/*.[1-8]; do
     check "${page#man/} is clean" clean "$page"
 done
 for option in $("$B/dbufd" --help | grep -oE -- '--[a-z-]+' | sort -u); do
-    check "dbufd.8 has $option" grep -qE -- "Fl Fl ${option#--}|${option//-/\\\\-}" man/dbufd.8
+    check "dbufd.8 has $option" grep -qE -- "(Fl|,) -${option#--}( |\$)" man/dbufd.8
 done
 for command in $("$B/dbufctl" help | sed -n 's/^  \([a-z]*\) .*/\1/p' | sort -u); do
-    check "dbufctl.1 has $command" grep -qE "(Cm|Nm dbufctl|Ic) ?$command" man/dbufctl.1
+    check "dbufctl.1 has $command" grep -qE "(Cm|Fl) -?$command" man/dbufctl.1
 done
 tap_end

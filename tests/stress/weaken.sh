@@ -6,7 +6,11 @@
 # "weakens <label>". An order that nothing catches has no reason to be there.
 . "${0%/*}/../tap.sh"
 case $B in
-*/*) exit 0 ;;
+*/*)
+    skip "each memory order is needed" "it makes sanitized builds of its own, from the plain run"
+    tap_end
+    exit
+    ;;
 esac
 flags="-std=c11 -D_GNU_SOURCE -O1 -g -w -pthread -fsanitize=thread -fno-strict-aliasing"
 cp -r src tests "$tmp/"

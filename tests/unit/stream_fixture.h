@@ -288,8 +288,10 @@ static inline void see_segment(struct seen *seen, const char *path, uint64_t voi
     while (scan_next(scan, &extent) == 1) {
         if (void_from != UINT64_MAX && seen->next_seq == void_from && !head)
             break; /* what follows comes again in the next segment */
-        if (extent.fault == SCAN_EMPTY_TAIL)
+        if (extent.fault == SCAN_EMPTY_TAIL) {
+            assert_false(seen->ended); /* then the file is cut to what is used */
             continue;
+        }
         if (extent.fault != SCAN_OK)
             print_error("%s: fault %d at %llu, %llu bytes\n", path, extent.fault,
                         (unsigned long long)extent.offset, (unsigned long long)extent.bytes);
@@ -349,6 +351,66 @@ static inline void count_event(void *context, const struct store_event *event)
     assert_non_null(event->path);
 }
 
+/* ---- A test's own directory, and a stream in it ---- */
+
+static const char *test_parent; /* of the group's directories */
+static char test_directory[64];
+static char stream_path[96];
+
+static inline int make(void **unused)
+{
+    (void)unused;
+    make_directory(test_parent, test_directory);
+    snprintf(stream_path, sizeof(stream_path), "%s/s.dbuf", test_directory);
+    return 0;
+}
+
+static inline int clear(void **unused)
+{
+    (void)unused;
+    remove_directory(test_directory);
+    return 0;
+}
+
+static inline struct store_options options_of(struct events *events)
+{
+    return (struct store_options){
+        .path = stream_path,
+        .format = STORE_SEGMENTS,
+        .durability = DURABILITY_HALF,
+        .extent_bytes_max = EXTENT_BYTES,
+        .writer_count = FIXTURE_WRITERS,
+        .on_event = events ? count_event : NULL,
+        .context = events,
+    };
+}
+
+/* Opens the stream and a maker that goes on where the stream does. */
+static inline struct store *open_with(const struct store_options *options, struct maker *maker,
+                                      uint64_t random)
+{
+    struct store *store = NULL;
+    assert_int_equal(store_open(&store, options), 0);
+    maker_open(maker, options->writer_count, store_next_blocks(store), random);
+    return store;
+}
+
+static inline void write_halves(struct store *store, struct maker *maker, int halves)
+{
+    for (int i = 0; i < halves; i++) {
+        make_half(maker, HALF_EXTENTS);
+        assert_int_equal(store_write(store, maker->headers, HALF_EXTENTS), 0);
+        assert_int_equal(store_housekeep(store), 0);
+    }
+}
+
+static inline void close_both(struct store *store, struct maker *maker)
+{
+    assert_int_equal(store_finish(store), 0);
+    store_free(store);
+    maker_close(maker);
+}
+
 /* ---- An output that fails ---- */
 
 enum call {
@@ -373,6 +435,7 @@ struct faulty {
     unsigned first; /* the how manieth of them, from 1; 0: none */
     unsigned times; /* so many in a row */
     int error;      /* positive, or SHORT_WRITE */
+    int then;       /* of the second failure and those behind it; 0: the same */
     uint64_t room;  /* of the file system, with the one file in it; UINT64_MAX: the truth */
     unsigned seen[CALLS];
     unsigned failed;
@@ -399,16 +462,17 @@ static inline ssize_t faulty_write(void *context, int fd, const struct iovec *pi
     struct faulty *faulty = context;
     if (!fails(faulty, CALL_WRITE))
         return output_pwrite.write(NULL, fd, pieces, count, offset);
-    if (faulty->error == SHORT_WRITE) {
+    int error = faulty->then && faulty->failed > 1 ? faulty->then : faulty->error;
+    if (error == SHORT_WRITE) {
         /* The second half of the first piece is missing, and all the others. An odd number of
          * bytes; O_DIRECT takes only whole sectors, so that more is written than is said. */
         ssize_t written = output_pwrite.write(NULL, fd, pieces, 1, offset);
         return written > 1 && offset >= 0 ? written / 2 + 1 : written;
     }
     /* As on a real disk, some of it may be there. */
-    if (faulty->error != EINTR && offset >= 0)
+    if (error != EINTR && offset >= 0)
         (void)output_pwrite.write(NULL, fd, pieces, 1, offset);
-    return -faulty->error;
+    return -error;
 }
 
 static inline int faulty_sync(void *context, int fd)

@@ -73,7 +73,7 @@ static void an_empty_block_is_a_block(void **state)
     (void)state;
     struct db *db = open_db(2, 1, 0);
     struct db_half half;
-    db_write(db_writer(db, 0), NULL, 0, 1, 1);
+    db_write(db_writer(db, 0), "", 0, 1, 1);
     assert_int_equal(db_read(db, soon_ns, &half), 1);
     assert_int_equal(db_half_extent(&half, 0)->block_count, 1);
     assert_int_equal(db_half_extent(&half, 0)->used, 16);

@@ -10,36 +10,6 @@
 
 #include "../../src/disk/recover.h"
 
-static const char *parent;
-static char directory[64];
-static char path[96];
-
-static int make(void **unused)
-{
-    (void)unused;
-    make_directory(parent, directory);
-    snprintf(path, sizeof(path), "%s/s.dbuf", directory);
-    return 0;
-}
-
-static int clear(void **unused)
-{
-    (void)unused;
-    remove_directory(directory);
-    return 0;
-}
-
-static struct store_options options_of(struct events *events)
-{
-    return (struct store_options){
-        .path = path,
-        .extent_bytes_max = EXTENT_BYTES,
-        .writer_count = FIXTURE_WRITERS,
-        .on_event = events ? count_event : NULL,
-        .context = events,
-    };
-}
-
 /* ---- A file in memory ---- */
 
 enum { IMAGE_BYTES_MAX = 1 << 20 };
@@ -77,7 +47,7 @@ static void save(const char *name, const unsigned char *data, size_t bytes)
 static void remove_torn(void)
 {
     char name[128];
-    snprintf(name, sizeof(name), "%s.torn", path);
+    snprintf(name, sizeof(name), "%s.torn", stream_path);
     (void)unlink(name); /* there may be none */
 }
 
@@ -111,7 +81,7 @@ static void go_on(struct events *events, struct seen *ret)
     assert_int_equal(store_write(store, maker.headers, 4), 0);
     assert_int_equal(store_finish(store), 0);
     store_free(store);
-    see_stream(path, ret);
+    see_stream(stream_path, ret);
     assert_true(ret->closed);
     maker_close(&maker);
 }
@@ -125,7 +95,7 @@ static void unused_room_is_given_back(void **unused)
     struct stat status;
 
     uint64_t end = write_unclosed(0, 3, &maker);
-    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(stat(stream_path, &status), 0);
     assert_true((uint64_t)status.st_size > end); /* allocated ahead */
     go_on(&events, &seen);
     assert_int_equal(events.count[STORE_TAIL_FREED], 1);
@@ -133,7 +103,7 @@ static void unused_room_is_given_back(void **unused)
     assert_int_equal(events.last[STORE_TAIL_FREED].bytes, (uint64_t)status.st_size - end);
     assert_int_equal(events.count[STORE_TAIL_CUT], 0);
     assert_true(seen.blocks > maker.blocks);
-    assert_int_equal(directory_entries(directory), 1);
+    assert_int_equal(directory_entries(test_directory), 1);
     maker_close(&maker);
 }
 
@@ -146,6 +116,7 @@ static void rotation_begins_a_new_segment(void **unused)
     struct store *store;
     struct maker maker;
     struct seen seen;
+    struct stream_files files;
 
     uint64_t end = write_unclosed(20 * EXTENT_BYTES, 4, &maker);
     options.segment_bytes = 20 * EXTENT_BYTES;
@@ -155,7 +126,11 @@ static void rotation_begins_a_new_segment(void **unused)
     assert_int_equal(events.last[STORE_TAIL_FREED].offset, end);
     assert_int_equal(store_finish(store), 0);
     store_free(store);
-    see_stream(path, &seen);
+    assert_int_equal(stream_list(stream_path, &files), 0);
+    assert_true(files.count >= 2);
+    assert_int_equal(files.files[files.count - 2].bytes, end);
+    stream_files_free(&files);
+    see_stream(stream_path, &seen);
     assert_int_equal(seen.blocks, maker.blocks);
     assert_true(seen.closed);
     maker_close(&maker);
@@ -194,11 +169,11 @@ static void recover_cut_image(const struct image *image, size_t cut, size_t room
 
     assert_non_null(torn_data);
     memcpy(torn_data, image->data, cut);
-    save(path, torn_data, cut + room);
+    save(stream_path, torn_data, cut + room);
     remove_torn();
     go_on(&events, &seen);
     assert_true(seen.blocks > blocks);
-    snprintf(torn_name, sizeof(torn_name), "%s.torn", path);
+    snprintf(torn_name, sizeof(torn_name), "%s.torn", stream_path);
     size_t torn_bytes = end < cut ? cut - (size_t)end : 0;
     while (torn_bytes > 0 && image->data[end + torn_bytes - 1] == 0)
         torn_bytes--; /* zeros are not worth keeping */
@@ -223,7 +198,7 @@ static void cut_anywhere_it_goes_on(void **unused)
     struct maker maker;
     uint64_t random = seed_of_run();
     uint64_t end = write_unclosed(0, 1, &maker);
-    struct image image = load(path);
+    struct image image = load(stream_path);
     image.bytes = (size_t)end;
     size_t least = 2 * FORMAT_ALIGN; /* behind the first checkpoint */
 
@@ -254,7 +229,7 @@ static void any_mixture_of_unwritten_pages(void **unused)
     struct maker maker;
     uint64_t random = seed_of_run();
     uint64_t end = write_unclosed(0, 1, &maker);
-    struct image image = load(path);
+    struct image image = load(stream_path);
     uint64_t blocks;
     size_t synced = (size_t)whole_end(&image, (size_t)end / 2, 0, &blocks);
 
@@ -273,9 +248,9 @@ static void any_mixture_of_unwritten_pages(void **unused)
                 memset(pages + at, 0, FORMAT_ALIGN);
                 first_lost = at < first_lost ? at : first_lost;
             }
-        save(path, pages, (size_t)end);
+        save(stream_path, pages, (size_t)end);
         remove_torn();
-        assert_int_equal(stream_list(path, &files), 0);
+        assert_int_equal(stream_list(stream_path, &files), 0);
         assert_int_equal(recover_look(&files, NULL, recovery), 0);
         assert_true(recovery->end >= whole_end(&image, first_lost, 0, &blocks));
         assert_true(recovery->tally.next_seq > 0);
@@ -301,18 +276,18 @@ static void damage_in_the_middle_is_kept(void **unused)
     struct store *store;
     uint64_t blocks;
     uint64_t end = write_unclosed(0, 2, &maker);
-    struct image image = load(path);
+    struct image image = load(stream_path);
     size_t middle = (size_t)whole_end(&image, (size_t)end / 2, 0, &blocks);
 
     image.data[middle + 100] ^= 1;
-    save(path, image.data, image.bytes);
+    save(stream_path, image.data, image.bytes);
     assert_int_equal(store_open(&store, &options), 0);
     for (unsigned w = 0; w < FIXTURE_WRITERS; w++)
         assert_int_equal(store_next_blocks(store)[w], maker.next_block[w]);
     assert_int_equal(store_finish(store), 0);
     store_free(store);
     assert_int_equal(events.count[STORE_TAIL_CUT], 0);
-    struct image after = load(path);
+    struct image after = load(stream_path);
     assert_true(after.bytes > end);
     assert_memory_equal(after.data, image.data, (size_t)end);
     free(after.data);
@@ -334,12 +309,12 @@ static void torn_tails_are_kept_apart(void **unused)
         go_on(&events, &seen);
         assert_int_equal(events.count[STORE_TAIL_CUT], i > 0);
         memset(page, 'a' + i, sizeof(page));
-        assert_int_equal(stat(path, &status), 0);
-        int fd = open(path, O_WRONLY | O_APPEND);
+        assert_int_equal(stat(stream_path, &status), 0);
+        int fd = open(stream_path, O_WRONLY | O_APPEND);
         assert_int_equal(write(fd, page, sizeof(page)), sizeof(page));
         close(fd);
     }
-    assert_int_equal(directory_entries(directory), 3); /* with .torn and .torn.2 */
+    assert_int_equal(directory_entries(test_directory), 3); /* with .torn and .torn.2 */
     maker_close(&maker);
 }
 
@@ -356,7 +331,7 @@ static void a_hollow_segment_is_put_aside(void **unused)
 
     options.segment_bytes = 20 * EXTENT_BYTES;
     write_unclosed(options.segment_bytes, 4, &maker);
-    assert_int_equal(stream_list(path, &files), 0);
+    assert_int_equal(stream_list(stream_path, &files), 0);
     size_t count = files.count;
     assert_true(count >= 2);
     assert_int_equal(truncate(files.files[count - 1].path, FORMAT_ALIGN + 100), 0);
@@ -367,11 +342,11 @@ static void a_hollow_segment_is_put_aside(void **unused)
     assert_int_equal(events.last[STORE_TAIL_CUT].offset, 0);
     assert_int_equal(store_finish(store), 0);
     store_free(store);
-    see_stream(path, &seen);
+    see_stream(stream_path, &seen);
     assert_true(seen.closed);
     assert_true(seen.blocks < maker.blocks && seen.blocks > 0);
     assert_int_equal(seen.segments, count); /* one aside, one new */
-    assert_int_equal(directory_entries(directory), count + 1);
+    assert_int_equal(directory_entries(test_directory), count + 1);
     maker_close(&maker);
 }
 
@@ -383,15 +358,15 @@ static void a_lost_first_checkpoint_is_not_guessed(void **unused)
     struct store *store = NULL;
     struct maker maker;
     write_unclosed(0, 2, &maker);
-    struct image before = load(path);
+    struct image before = load(stream_path);
     before.data[FORMAT_ALIGN + 70] ^= 1;
-    save(path, before.data, before.bytes);
+    save(stream_path, before.data, before.bytes);
     assert_int_equal(store_open(&store, &options), -EBADMSG);
     assert_null(store);
-    struct image after = load(path);
+    struct image after = load(stream_path);
     assert_int_equal(after.bytes, before.bytes);
     assert_memory_equal(after.data, before.data, before.bytes);
-    assert_int_equal(directory_entries(directory), 1);
+    assert_int_equal(directory_entries(test_directory), 1);
     free(before.data);
     free(after.data);
     maker_close(&maker);
@@ -404,13 +379,13 @@ static void another_version_is_left_alone(void **unused)
     struct store *store = NULL;
     struct maker maker;
     write_unclosed(0, 1, &maker);
-    struct image image = load(path);
+    struct image image = load(stream_path);
     image.data[8] = FORMAT_VERSION + 1;
-    save(path, image.data, image.bytes);
+    save(stream_path, image.data, image.bytes);
     int rc = store_open(&store, &options);
     assert_true(rc == -ENOTSUP || rc == -EBADMSG); /* its CRC is wrong, too */
     assert_null(store);
-    assert_int_equal(directory_entries(directory), 1);
+    assert_int_equal(directory_entries(test_directory), 1);
     free(image.data);
     maker_close(&maker);
 }
@@ -424,12 +399,12 @@ static void remains_of_a_killed_run_are_cleared(void **unused)
     struct events events = {0};
     char name[128];
     write_unclosed(0, 1, &maker);
-    snprintf(name, sizeof(name), "%s/.s.dbuf.next", directory);
+    snprintf(name, sizeof(name), "%s/.s.dbuf.next", test_directory);
     save(name, (const unsigned char *)"half made", 9);
-    snprintf(name, sizeof(name), "%s/.s.dbuf.lock", directory);
+    snprintf(name, sizeof(name), "%s/.s.dbuf.lock", test_directory);
     save(name, (const unsigned char *)"", 0);
     go_on(&events, &seen);
-    assert_int_equal(directory_entries(directory), 1);
+    assert_int_equal(directory_entries(test_directory), 1);
     maker_close(&maker);
 }
 
@@ -445,9 +420,9 @@ int main(void)
         TEST(another_version_is_left_alone), TEST(remains_of_a_killed_run_are_cleared),
     };
     int failed = 0;
-    parent = "/tmp";
+    test_parent = "/tmp";
     failed += cmocka_run_group_tests_name("recover on disk", tests, NULL, NULL);
-    parent = "/dev/shm";
+    test_parent = "/dev/shm";
     failed += cmocka_run_group_tests_name("recover on tmpfs", tests, NULL, NULL);
     return failed;
 }

@@ -17,8 +17,6 @@
 
 enum { ROUNDS = 5, EXTENTS = 6, ENDED = 9, EXPECTED_BYTES = 4 << 20 };
 
-static char directory[64];
-static char path[96];
 static struct region region;
 
 /* ---- The process that is ended --------------------------------------------------------------- */
@@ -199,9 +197,9 @@ static void tell_region(void *unused, const struct store_target *target)
     db_set_target(the_db, &kept);
 }
 
-static struct store_options options_of(const struct life *life)
+static struct store_options life_options(const struct life *life)
 {
-    return (struct store_options){.path = path,
+    return (struct store_options){.path = stream_path,
                                   .format = life->format,
                                   .durability = life->durability,
                                   .sync_interval_ns = 1,
@@ -215,12 +213,12 @@ static struct store_options options_of(const struct life *life)
 /* Opens stream and buffer, goes on with what is published already. */
 static void open_life(const struct life *life, struct store **ret_store)
 {
-    const struct store_options options = options_of(life);
+    const struct store_options options = life_options(life);
     struct region_run run = {.format = life->format, .segment_bytes = life->segment_bytes};
     if (store_open(ret_store, &options) != 0)
         _exit(1);
     memcpy(run.stream_uuid, store_uuid(*ret_store), 16);
-    strcpy(run.path, path);
+    strcpy(run.path, stream_path);
     const struct db_options db_options = {
         .geometry = {.extent_bytes = EXTENT_BYTES, .extent_count = EXTENTS},
         .writer_count = FIXTURE_WRITERS,
@@ -327,7 +325,7 @@ static void check_raw(uint64_t bytes)
 {
     struct stream_files files;
     uint64_t at = 0;
-    assert_int_equal(stream_list(path, &files), 0);
+    assert_int_equal(stream_list(stream_path, &files), 0);
     unsigned char *got = malloc(EXPECTED_BYTES);
     assert_non_null(got);
     for (size_t i = 0; i < files.count; i++) {
@@ -344,19 +342,33 @@ static void check_raw(uint64_t bytes)
     assert_int_equal(at, bytes);
 }
 
-static void check_segments(bool closed)
+/* The start goes on: its own stream begins where all ends that was published. */
+static void go_on(const struct life *life)
+{
+    struct store_options options = life_options(life);
+    struct store *store;
+    options.on_target = NULL;
+    options.output = NULL;
+    assert_int_equal(store_open(&store, &options), 0);
+    for (unsigned w = 0; w < FIXTURE_WRITERS; w++)
+        assert_int_equal(store_next_blocks(store)[w], witness->published[w]);
+    assert_int_equal(store_finish(store), 0);
+    store_free(store);
+}
+
+static void check_segments(void)
 {
     struct seen seen;
-    see_stream(path, &seen);
-    assert_true(seen.closed || !closed);
+    see_stream(stream_path, &seen);
+    assert_true(seen.closed);
     for (unsigned w = 0; w < FIXTURE_WRITERS; w++)
         assert_int_equal(seen.next_block[w], witness->published[w]);
 }
 
 static void begin(void)
 {
-    make_directory("/dev/shm", directory);
-    snprintf(path, sizeof(path), "%s/s.dbuf", directory);
+    test_parent = "/dev/shm";
+    assert_int_equal(make(NULL), 0);
     memset(region.map, 0, region.bytes);
     memset(witness, 0, sizeof(*witness) - EXPECTED_BYTES);
 }
@@ -375,16 +387,17 @@ static int end_and_replay(const struct life *life, unsigned end_at, enum moment 
             if (blocks_left() > 0)
                 run_ended(replay_body, life, 1 + (unsigned)(next_random(random) % 20),
                           (enum moment)(next_random(random) % MOMENTS));
-        const bool more = blocks_left() > 0;
-        if (more)
+        if (blocks_left() > 0)
             assert_int_equal(run_ended(replay_body, life, 0, BEFORE), 0);
         if (life->format == STORE_RAW)
             check_raw(bytes);
-        else
-            check_segments(more);
+        else {
+            go_on(life);
+            check_segments();
+        }
     } else
         assert_int_equal(witness->published[0], 0); /* ended before there was a buffer */
-    remove_directory(directory);
+    remove_directory(test_directory);
     return status;
 }
 
@@ -427,13 +440,13 @@ static void end_in_the_middle(const struct life *life, struct stream_file *ret)
     struct stream_files files;
     begin();
     assert_int_equal(run_ended(live, life, 0, BEFORE), 0);
-    assert_int_equal(stream_list(path, &files), 0);
+    assert_int_equal(stream_list(stream_path, &files), 0);
     const unsigned calls = witness->calls;
     stream_files_free(&files);
-    remove_directory(directory);
+    remove_directory(test_directory);
     begin();
     assert_int_equal(run_ended(live, life, calls, BEHIND), ENDED);
-    assert_int_equal(stream_list(path, &files), 0);
+    assert_int_equal(stream_list(stream_path, &files), 0);
     *ret = files.files[files.count - 1];
     ret->path = strdup(ret->path);
     stream_files_free(&files);
@@ -449,7 +462,7 @@ static void without_its_segments_a_new_stream_begins(void **unused)
     struct seen seen;
     end_in_the_middle(&life, &last);
     free(last.path);
-    assert_int_equal(stream_list(path, &files), 0);
+    assert_int_equal(stream_list(stream_path, &files), 0);
     for (size_t i = 0; i < files.count; i++)
         assert_int_equal(unlink(files.files[i].path), 0);
     stream_files_free(&files);
@@ -457,11 +470,11 @@ static void without_its_segments_a_new_stream_begins(void **unused)
     replay_all(NULL, &account);
     assert_int_equal(account.blocks, blocks);
     assert_int_equal(account.blocks_lost, 0); /* they are where their files are */
-    see_stream(path, &seen);
+    see_stream(stream_path, &seen);
     assert_int_equal(seen.blocks, blocks);
     for (unsigned w = 0; w < FIXTURE_WRITERS; w++)
         assert_int_equal(seen.next_block[w], witness->published[w]);
-    remove_directory(directory);
+    remove_directory(test_directory);
 }
 
 static void a_lost_segment_is_a_gap_that_is_counted(void **unused)
@@ -478,7 +491,7 @@ static void a_lost_segment_is_a_gap_that_is_counted(void **unused)
     assert_int_equal(account.blocks + account.blocks_there, blocks);
     assert_true(account.blocks_lost > 0);
     assert_int_equal(account.blocks_doubtful, 0);
-    remove_directory(directory);
+    remove_directory(test_directory);
 }
 
 static void another_stream_is_left_alone(void **unused)
@@ -502,7 +515,7 @@ static void another_stream_is_left_alone(void **unused)
     assert_int_equal(before.st_size, after.st_size);
     assert_true(region_content(&view).blocks > 0);
     free(last.path);
-    remove_directory(directory);
+    remove_directory(test_directory);
 }
 
 /* Writes of one half may reach the disk in any order when several are in flight. */
@@ -518,12 +531,12 @@ static void whole_extents_behind_a_torn_one_come_again(void **unused)
     /* The last write of all: with durability none nothing comes behind it. */
     assert_int_equal(run_ended(live, &life, 0, BEFORE), 0);
     end_at = witness->calls;
-    remove_directory(directory);
+    remove_directory(test_directory);
     begin();
     assert_int_equal(run_ended(live, &life, end_at, BEHIND), ENDED);
     const struct region_target target = control_target(region.map);
     assert_int_equal(target.epoch, look().first_epoch);
-    last.path = path;
+    last.path = stream_path;
     int fd = open(last.path, O_WRONLY | O_CLOEXEC);
     assert_true(fd >= 0);
     assert_int_equal(pwrite(fd, zeros, sizeof(zeros), (off_t)target.offset), sizeof(zeros));
@@ -531,8 +544,8 @@ static void whole_extents_behind_a_torn_one_come_again(void **unused)
     replay_all(NULL, &account);
     assert_int_equal(account.blocks_there, 0);
     assert_int_equal(account.blocks_lost, 0);
-    check_segments(true);
-    remove_directory(directory);
+    check_segments();
+    remove_directory(test_directory);
 }
 
 static void damage_costs_only_what_is_damaged(void **unused)
@@ -560,7 +573,7 @@ static void damage_costs_only_what_is_damaged(void **unused)
     assert_int_equal(account.extents_damaged, 1);
     assert_int_equal(account.blocks + account.blocks_there, blocks - lost);
     assert_int_equal(account.blocks_doubtful, 0);
-    remove_directory(directory);
+    remove_directory(test_directory);
 }
 
 static void a_disk_that_refuses_is_asked_again(void **unused)
@@ -591,12 +604,12 @@ static void a_disk_that_refuses_is_asked_again(void **unused)
                 if (life.format == STORE_RAW)
                     check_raw(bytes);
                 else
-                    check_segments(true);
-                remove_directory(directory);
+                    check_segments();
+                remove_directory(test_directory);
             }
 }
 
-static int make(void **unused)
+static int make_shared(void **unused)
 {
     (void)unused;
     witness = mmap(NULL, sizeof(*witness), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -616,5 +629,5 @@ int main(void)
         cmocka_unit_test(damage_costs_only_what_is_damaged),
         cmocka_unit_test(a_disk_that_refuses_is_asked_again),
     };
-    return cmocka_run_group_tests_name("replay", tests, make, NULL);
+    return cmocka_run_group_tests_name("replay", tests, make_shared, NULL);
 }

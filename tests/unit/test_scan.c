@@ -9,11 +9,27 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <cmocka.h>
 
 #include "../../src/disk/scan.h"
 #include "build_stream.h"
+
+/* Stands before the C library's: bytes that the disk cannot read. */
+static off_t bad_from, bad_to;
+
+ssize_t pread(int fd, void *room, size_t bytes, off_t offset)
+{
+    if (offset >= bad_from && offset < bad_to) {
+        errno = EIO;
+        return -1;
+    }
+    if (offset < bad_from && offset + (off_t)bytes > bad_from && bad_from < bad_to) {
+        bytes = (size_t)(bad_from - offset);
+    }
+    return syscall(SYS_pread64, fd, room, bytes, offset);
+}
 
 struct place {
     struct built built;
@@ -225,6 +241,23 @@ static void block_lengths_that_lie(void **state)
     }
 }
 
+static void block_padding_that_is_not_zero(void **state)
+{
+    struct place *place = *state;
+    unsigned char *data = extent_at(place, 2) + sizeof(struct extent_header);
+    const unsigned char *block_data;
+    const struct block_header *block;
+    size_t position = 0;
+    do {
+        assert_int_equal(
+            scan_block(data, place->built.extents[2].header.used, &position, &block, &block_data),
+            1);
+    } while (block->length % 8 == 0);
+    data[position - 1] = 1;
+    LIE(place, 2, data_crc, crc32c(0, data, place->built.extents[2].header.used));
+    EXPECT(place, SCAN_OK, SCAN_OK, SCAN_BAD_BLOCKS, SCAN_OK, SCAN_OK, SCAN_OK, SCAN_OK, SCAN_OK);
+}
+
 static void swapped_extents_are_misplaced(void **state)
 {
     struct place *place = *state;
@@ -352,6 +385,29 @@ static void large_extents(void **state)
     built_free(&built);
 }
 
+/* A page that cannot be read costs the extent that it is in, and no other. */
+static void unreadable_pages(void **state)
+{
+    struct place *place = *state;
+    const struct built_extent *extents = place->built.extents;
+    for (unsigned i = 0; i < place->built.extent_count; i++) {
+        enum scan_fault faults[8];
+        for (unsigned k = 0; k < 8; k++) {
+            faults[k] = k == i ? SCAN_IO_ERROR : SCAN_OK;
+        }
+        bad_from = (off_t)(extents[i].offset + extents[i].bytes - FORMAT_ALIGN);
+        bad_to = bad_from + 512;
+        expect(place, faults, 8);
+        bad_from = (off_t)extents[i].offset;
+        expect(place, faults, 8);
+    }
+    bad_from = 0;
+    bad_to = 512;
+    struct scan *scan = NULL;
+    assert_int_equal(scan_open(&scan, place->path), -EIO);
+    bad_to = 0;
+}
+
 /* Rubbish in every shape: no crash, every byte in one answer. */
 static void random_damage(void **state)
 {
@@ -395,6 +451,7 @@ int main(void)
         TEST(changed_data_and_padding),
         TEST(lengths_that_lie),
         TEST(block_lengths_that_lie),
+        TEST(block_padding_that_is_not_zero),
         TEST(swapped_extents_are_misplaced),
         TEST(zeroed_extent_in_the_middle),
         TEST(zeros_behind_are_an_empty_tail),
@@ -402,6 +459,7 @@ int main(void)
         TEST(older_extents_behind_are_an_empty_tail),
         TEST(cut_anywhere),
         TEST(large_extents),
+        TEST(unreadable_pages),
         TEST(random_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,26 +8,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-static char directory[64];
-
-static int make(void **unused)
-{
-    (void)unused;
-    make_directory("/tmp", directory);
-    return 0;
-}
-
-static int clear(void **unused)
-{
-    (void)unused;
-    remove_directory(directory);
-    return 0;
-}
-
 static char *in_directory(const char *name)
 {
     static char path[256]; /* for one call at a time */
-    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    snprintf(path, sizeof(path), "%s/%s", test_directory, name);
     return path;
 }
 
@@ -113,7 +97,7 @@ static void lock_is_for_one(void **unused)
     assert_null(other.path);
     stream_unlock(&lock);
     stream_unlock(&lock); /* nothing to unlock is fine */
-    assert_int_equal(directory_entries(directory), 0);
+    assert_int_equal(directory_entries(test_directory), 0);
 
     pid_t child = fork();
     if (child == 0)
@@ -121,10 +105,10 @@ static void lock_is_for_one(void **unused)
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
-    assert_int_equal(directory_entries(directory), 1);
+    assert_int_equal(directory_entries(test_directory), 1);
     assert_int_equal(stream_lock(path, &lock), 0);
     stream_unlock(&lock);
-    assert_int_equal(directory_entries(directory), 0);
+    assert_int_equal(directory_entries(test_directory), 0);
 }
 
 /* Another stream in the same directory is free. */
@@ -140,6 +124,7 @@ static void lock_is_for_one_stream(void **unused)
 
 int main(void)
 {
+    test_parent = "/tmp";
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(number_stands_before_the_extension),
         cmocka_unit_test_setup_teardown(lists_its_own_segments_by_number, make, clear),

@@ -809,6 +809,52 @@ static void checkpoints_that_lie(void **state)
     assert_non_null(find(place, FINDING_MALFORMED));
 }
 
+/* All extents of a segment but 3, and one of them with a broken header. */
+static void rearrange_broken(struct place *place, unsigned segment, unsigned broken)
+{
+    REARRANGE(place, segment, 0, 1, 2, 4, 5);
+    const struct built_extent *built = extent(place, segment, broken);
+    poke(place->built.segments[segment].path, built->offset, 0xff);
+}
+
+/* A fault that was told explains what follows from it, and nothing else. */
+static void faults_do_not_hide_others(void **state)
+{
+    struct place *place = *state;
+    /* An extent that is not there behind one that is damaged. */
+    bytes_of(place, extent(place, 1, 1))[5] ^= 1;
+    rewrite(place);
+    EXPECT(place, FINDING_HEADER_CHANGED, FINDING_BLOCKS_MISSING);
+    bytes_of(place, extent(place, 1, 1))[5] ^= 1;
+    memset(bytes_of(place, extent(place, 1, 1)), 0, extent(place, 1, 1)->bytes);
+    REARRANGE(place, 1, 0, 2, 4, 5);
+    EXPECT(place, FINDING_EXTENTS_MISSING, FINDING_BLOCKS_MISSING);
+    assert_int_equal(place->count, 4); /* each by itself */
+    rewrite(place);
+    EXPECT(place, FINDING_NO_EXTENT, FINDING_BLOCKS_MISSING);
+    /* A checkpoint that is wrong in the segment behind, and a block that is. */
+    struct built_extent *end = extent(place, 2, 5), *built = extent(place, 2, 1);
+    struct checkpoint *checkpoint =
+        (struct checkpoint *)(bytes_of(place, end) + sizeof(struct extent_header));
+    checkpoint->bytes++;
+    LIE(place, end, place, end->header.place);
+    EXPECT(place, FINDING_NO_EXTENT, FINDING_BLOCKS_MISSING, FINDING_CHECKPOINT_WRONG);
+    bytes_of(place, built)[sizeof(struct extent_header) + 16] ^= 1;
+    LIE(place, built, place, built->header.place);
+    place->random = true;
+    look(place);
+    assert_non_null(find(place, FINDING_RANDOM_WRONG));
+    assert_null(find(place, FINDING_RANDOM_UNKNOWN));
+    /* Damage, a whole extent, and behind that one is missing. */
+    rearrange_broken(place, 0, 1);
+    look(place);
+    assert_non_null(find(place, FINDING_HEADER_CHANGED));
+    const struct finding *f = find(place, FINDING_EXTENTS_MISSING);
+    assert_non_null(f);
+    assert_int_equal(f->first_extent, 3);
+    assert_int_equal(f->extent_count, 1);
+}
+
 static void random_source(void **state)
 {
     struct place *place = *state;
@@ -927,6 +973,7 @@ int main(void)
         TEST(segment_headers_that_lie),
         TEST(extent_headers_that_lie),
         TEST(checkpoints_that_lie),
+        TEST(faults_do_not_hide_others),
         TEST(random_source),
         TEST(any_change_is_seen),
     };
