@@ -84,6 +84,8 @@ static void write_and_read(const struct region *region, struct witness *witness)
             db_write_end(w, blocks_fill(&blocks, n % WRITERS, witness->published[n % WRITERS], room),
                          n % WRITERS, witness->published[n % WRITERS]);
     }
+    db->region = (struct region){0}; /* it stays, as after a kill */
+    db_free(db);
 }
 
 /* Everything in the region follows on what was taken, up to what was published, byte for byte. */
