@@ -3,9 +3,8 @@
  * dbufctl recover: gets the blocks out of what was in dbufd's memory: a rescue file, or the file that
  * crash_buffer names.
  *
- * Happy path: what was published and not stored goes into a stream, or as bare bytes into a file; the
- * file that it comes from stays as it is. Into the stream of the run itself it goes behind what is
- * there, and what is there already is left out.
+ * Happy path: what was published and not stored becomes a new stream, or the bytes of a new file; the
+ * file that it comes from stays as it is.
  * Failure modes: damage in it costs what is damaged, and is counted; a disk that refuses ends it, to be
  * called again.
  */
@@ -14,10 +13,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "../buffer/region.h"
 #include "../daemon/replay.h"
+#include "../disk/stream.h"
 #include "ctl.h"
 #include "print.h"
 
@@ -27,11 +26,8 @@ static int say_account(const struct replay_account *account, const char *output)
 
     printf("%" PRIu64 " blocks, %s of data, were stored in %s", account->blocks,
            format_bytes(account->bytes, bytes), output);
-    if (account->blocks_there > 0) {
-        printf("; %" PRIu64 " more were there already", account->blocks_there);
-    }
     if (account->blocks_lost > 0) {
-        printf("; %" PRIu64 " that come before them are not there", account->blocks_lost);
+        printf("; %" PRIu64 " between them are missing", account->blocks_lost);
     }
     if (account->extents_damaged > 0 || account->blocks_doubtful > 0) {
         printf("; damaged: %" PRIu64 " extents hold more that cannot be read, %" PRIu64
@@ -46,11 +42,6 @@ static int say_account(const struct replay_account *account, const char *output)
 
 static int refused(const char *output, int rc)
 {
-    if (rc == -ESTALE) {
-        fprintf(stderr, "dbufctl: %s: is another stream than the one that these blocks belong to\n",
-                output);
-        return EXIT_CANNOT;
-    }
     if (rc == -EBADMSG || rc == -ENOTSUP) {
         fprintf(stderr, "dbufctl: %s: was not written by dbufd, or by another version\n", output);
         return EXIT_CANNOT;
@@ -106,6 +97,19 @@ static int open_region(const char *path, struct region *ret, struct region_view 
     }
 }
 
+/* Whether there is a file, or a segment of a stream; a pipe or a device may be. */
+static bool is_there(const char *output)
+{
+    struct stream_files files;
+
+    if (stream_list(output, &files) < 0) {
+        return false; /* the store will say why */
+    }
+    const bool there = files.count > 0;
+    stream_files_free(&files);
+    return there;
+}
+
 int recover_command(const struct command *self, int argc, char **argv)
 {
     static const struct option options[] = {
@@ -113,7 +117,6 @@ int recover_command(const struct command *self, int argc, char **argv)
     enum store_format format = STORE_SEGMENTS;
     struct region region;
     struct region_view view;
-    struct stat status;
     int option;
 
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -131,8 +134,8 @@ int recover_command(const struct command *self, int argc, char **argv)
         return usage_error(self, "which RESCUE, and into which OUTPUT?");
     }
     const char *output = argv[optind + 1];
-    if (format == STORE_RAW && stat(output, &status) == 0 && S_ISREG(status.st_mode)) {
-        return cannot(output, EEXIST); /* behind other bytes they could not be told apart */
+    if (is_there(output)) {
+        return cannot(output, EEXIST); /* what is there may have gone on without these blocks */
     }
     int rc = open_region(argv[optind], &region, &view);
     if (rc != 0) {

@@ -175,7 +175,7 @@ static void tell_recovered(const struct dbufd *d, const struct replay_account *a
 static const char *why_not_there(const struct dbufd *d, const struct found *found, int rc)
 {
     if (rc == -ESTALE)
-        return "another stream is there now";
+        return "its output is another one by now, or has gone on without it";
     if (rc == -EBADMSG || rc == -ENOTSUP)
         return "what is there now was not written by dbufd, or by another version";
     if (strcmp(found->view.control->run.path, d->crash.output_path) != 0)

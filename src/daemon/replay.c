@@ -2,20 +2,22 @@
  *
  * Why each block is stored once.
  *
- * Segments: the store finds the last whole extent in the files, and with it each writer's next block;
- * everything before is there, by the way in which it is stored. So an extent of the region whose
- * blocks are all before its writer's next one is on the disk, one that begins with the next one is
- * not, and a torn one was cut off and comes again whole. No record of what was being stored is needed
- * for it, so none can be wrong. What is true after a kill is true after a kill in here.
+ * The region has, in the order in which they are stored, the extents that were not released. The disk
+ * has some of them from the front on, whole; a torn one is cut off and comes again. How many that are
+ * is seen by comparing the two (replay_there.c), from where the region says that the half begins which
+ * was being stored. So a record of what is stored, which could be wrong by the moment of the kill, is
+ * not needed, and what is true after a kill is true after a kill in here: the region's target is kept
+ * up to date by replay as it was by the run.
  *
- * Raw: files without sequences. The region's target says where the half that was being stored begins,
- * and the file's size how much of it is there; the store leaves that much out. Each half that is
- * stored is marked so in the region before the next one is begun, as there is one target only.
+ * Segments prove it once more: each writer's next block, as the store has found it in the files, must
+ * be the first that is to be stored. Raw files have no sequences; there the bytes are compared. Each
+ * half that is stored is marked so in the region before the next one is begun.
  *
  * Failure modes:
  *   - the segments are gone: a new stream begins, with the blocks that the region has
  *   - some are gone, or a power cut took what was not synced: verifying the stream shows the gap
- *   - another stream is there: -ESTALE, it is no place for these blocks
+ *   - another stream is there, or this one has gone on without the region's blocks, so that their
+ *     sequences are taken: -ESTALE, it is no place for them
  *   - blocks that contradict the others of their writer (a damaged region): left out, and counted
  */
 #include "replay.h"
@@ -23,6 +25,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#include "replay_there.h"
 
 struct replay {
     struct region_view view;
@@ -32,12 +37,35 @@ struct replay {
     struct store *store; /* NULL: not yet open */
     bool finished;
 
-    struct extent_header **extents; /* of the half that is being stored, */
+    struct extent_header **extents; /* all, in the order in which they are stored */
     size_t count;
-    bool gathered; /* it is known which those are */
+    size_t there;    /* of them are on the disk already, from the first on (segments) */
+    size_t done;     /* of them are in halves that are stored */
+    uint64_t before; /* stored bytes of those of the half that is being stored that are there */
+
+    struct extent_header **half; /* what is stored of this half */
+    size_t half_count;
+    size_t half_end; /* behind its extents */
+    bool gathered;   /* it is known */
+
     uint64_t next_blocks[FORMAT_WRITERS_MAX];
     struct replay_account account;
 };
+
+static void list_extents(struct replay *r)
+{
+    bool damaged;
+
+    for (uint32_t e = 0; e < r->view.epoch_count; e++) {
+        for (uint32_t i = 0; i < r->view.extent_count; i++) {
+            struct extent_header *extent =
+                region_extent(&r->view, r->view.first_epoch + e, i, &damaged);
+            r->account.extents_damaged += damaged;
+            if (extent != NULL)
+                r->extents[r->count++] = extent;
+        }
+    }
+}
 
 int replay_open(struct replay **ret, const struct region_view *view,
                 const struct replay_options *options)
@@ -50,35 +78,18 @@ int replay_open(struct replay **ret, const struct region_view *view,
     r->path = options->path != NULL ? options->path : view->control->run.path;
     r->format = options->path != NULL ? options->format
                                       : (enum store_format)view->control->run.format;
-    r->account.extents_damaged = region_content(view).damaged; /* before they are put right */
-    r->extents = calloc(view->extent_count, sizeof(struct extent_header *));
-    if (r->extents == NULL) {
-        free(r);
+    r->extents = calloc(2 * (size_t)view->extent_count, sizeof(struct extent_header *));
+    r->half = calloc(view->extent_count, sizeof(struct extent_header *));
+    if (r->extents == NULL || r->half == NULL) {
+        replay_free(r);
         return -ENOMEM;
     }
+    list_extents(r);
     *ret = r;
     return 0;
 }
 
 /* ---- The stream ------------------------------------------------------------------------------- */
-
-/* The first block that the region has of each writer. */
-static void find_first_blocks(struct replay *r)
-{
-    const struct region_view *view = &r->view;
-    bool seen[FORMAT_WRITERS_MAX] = {false}, damaged;
-
-    for (uint32_t e = 0; e < view->epoch_count; e++) {
-        for (uint32_t i = 0; i < view->extent_count; i++) {
-            const struct extent_header *extent =
-                region_extent(view, view->first_epoch + e, i, &damaged);
-            if (extent == NULL || seen[extent->writer])
-                continue;
-            seen[extent->writer] = true;
-            r->next_blocks[extent->writer] = extent->first_block;
-        }
-    }
-}
 
 static void keep_target(void *context, const struct store_target *target)
 {
@@ -86,7 +97,7 @@ static void keep_target(void *context, const struct store_target *target)
     const struct region_target kept = {.epoch = target->epoch,
                                        .number = target->number,
                                        .offset = target->offset,
-                                       .position = target->position};
+                                       .position = target->position + r->before};
     control_set_target(r->view.control, &kept);
 }
 
@@ -99,7 +110,59 @@ static bool find_target(const struct replay *r, struct store_target *ret)
                                  .number = target.number,
                                  .offset = target.offset,
                                  .position = target.position};
-    return r->options.path == NULL && target.epoch - r->view.first_epoch < r->view.epoch_count;
+    return r->options.path == NULL && r->view.epoch_count > 0 &&
+           target.epoch == r->view.first_epoch;
+}
+
+static bool is_device(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+/* What is on the disk: r->there, or raw target->position. A device cannot be asked: of segments the half
+ * comes again, in a stream of its own; raw bytes do not. */
+static int find_there(struct replay *r, struct store_target *target)
+{
+    const struct there_extents extents = {r->extents, r->count};
+
+    if (is_device(r->path))
+        return 0;
+    return r->format == STORE_RAW
+               ? there_in_raw(r->path, target, &extents, &target->position)
+               : there_in_segments(r->path, target, &extents, &r->there);
+}
+
+/* The first block of each writer that is to be stored; of one that has none, what is behind its last. */
+static void find_next_blocks(struct replay *r)
+{
+    bool seen[FORMAT_WRITERS_MAX] = {false};
+
+    for (size_t i = 0; i < r->count; i++) {
+        const struct extent_header *extent = r->extents[i];
+        if (i < r->there)
+            r->next_blocks[extent->writer] = extent->first_block + extent->block_count;
+        else if (!seen[extent->writer])
+            r->next_blocks[extent->writer] = extent->first_block;
+        seen[extent->writer] = seen[extent->writer] || i >= r->there;
+    }
+}
+
+/* Whether the stream goes on where the region's blocks do, or before: then some are lost. */
+static int check_next_blocks(struct replay *r)
+{
+    const uint64_t *next = store_next_blocks(r->store);
+    bool seen[FORMAT_WRITERS_MAX] = {false};
+
+    for (size_t i = r->there; i < r->count; i++) {
+        const unsigned writer = r->extents[i]->writer;
+        if (!seen[writer] && next[writer] > r->next_blocks[writer])
+            return -ESTALE;
+        if (!seen[writer])
+            r->account.blocks_lost += r->next_blocks[writer] - next[writer];
+        seen[writer] = true;
+    }
+    return 0;
 }
 
 static int open_store(struct replay *r)
@@ -127,14 +190,22 @@ static int open_store(struct replay *r)
         .output = r->options.output,
     };
 
-    find_first_blocks(r);
-    if (find_target(r, &target))
+    if (find_target(r, &target)) {
+        int rc = find_there(r, &target);
+        if (rc < 0)
+            return rc;
         before.target = &target;
+    }
+    find_next_blocks(r);
     int rc = store_open(&r->store, &options);
     if (rc < 0)
         return rc == -EWOULDBLOCK ? -EBUSY : rc; /* -EAGAIN is the same, and means a full device */
-    memcpy(r->next_blocks, store_next_blocks(r->store),
-           r->view.writer_count * sizeof(r->next_blocks[0]));
+    rc = check_next_blocks(r);
+    if (rc < 0) {
+        store_free(r->store);
+        r->store = NULL;
+        return rc;
+    }
     return 1;
 }
 
@@ -145,11 +216,7 @@ static bool is_missing(struct replay *r, const struct extent_header *extent)
 {
     uint64_t *next = &r->next_blocks[extent->writer];
 
-    if (extent->first_block + extent->block_count <= *next) {
-        r->account.blocks_there += extent->block_count;
-        return false;
-    }
-    if (extent->first_block < *next) { /* no extent of ours is stored by halves */
+    if (extent->first_block < *next) {
         r->account.blocks_doubtful += extent->block_count;
         return false;
     }
@@ -160,14 +227,19 @@ static bool is_missing(struct replay *r, const struct extent_header *extent)
 
 static void gather(struct replay *r)
 {
-    bool damaged;
+    size_t i = r->done;
 
-    r->count = 0;
-    for (uint32_t i = 0; i < r->view.extent_count; i++) {
-        struct extent_header *extent = region_extent(&r->view, r->view.first_epoch, i, &damaged);
-        if (extent != NULL && is_missing(r, extent))
-            r->extents[r->count++] = extent;
+    r->half_count = 0;
+    r->before = 0;
+    for (; i < r->count && r->extents[i]->epoch == r->view.first_epoch; i++) {
+        struct extent_header *extent = r->extents[i];
+        if (i < r->there) {
+            r->account.blocks_there += extent->block_count;
+            r->before += extent_stored_bytes(extent->used);
+        } else if (is_missing(r, extent))
+            r->half[r->half_count++] = extent;
     }
+    r->half_end = i;
     r->gathered = true;
 }
 
@@ -175,10 +247,11 @@ static int store_epoch(struct replay *r)
 {
     if (!r->gathered)
         gather(r);
-    int rc = r->count > 0 ? store_write(r->store, r->extents, r->count) : 0;
+    int rc = r->half_count > 0 ? store_write(r->store, r->half, r->half_count) : 0;
     if (rc < 0)
         return rc;
     region_stored(&r->view);
+    r->done = r->half_end;
     r->gathered = false;
     const struct store_account stored = store_account(r->store);
     r->account.blocks = stored.blocks;
@@ -219,5 +292,6 @@ void replay_free(struct replay *r)
         return;
     store_free(r->store);
     free(r->extents);
+    free(r->half);
     free(r);
 }

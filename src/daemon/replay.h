@@ -31,14 +31,14 @@ int replay_open(struct replay **ret, const struct region_view *view,
 
 /* The next step: opens the stream, stores a half, or closes the stream. 1: there is more to do. 0:
  * everything is stored and durable, and the region knows it. -errno: as store_open (but -EBUSY:
- * another process has the stream), store_write and store_finish; nothing is lost, the same call again
- * goes on. */
+ * another process has the stream; -ESTALE also: it has gone on without these blocks), store_write and
+ * store_finish; nothing is lost, the same call again goes on. */
 int replay_step(struct replay *replay);
 
 /* How it stands. */
 struct replay_account {
     uint64_t blocks, bytes;        /* stored by now; bytes of data */
-    uint64_t blocks_there;         /* were on the disk already (segments) */
+    uint64_t blocks_there;         /* were on the disk already (of segments) */
     uint64_t blocks_lost;          /* were stored by the run before, and are gone from the disk */
     uint64_t blocks_doubtful;      /* not stored: they contradict others of their writer */
     uint64_t extents_damaged;      /* stored as far as they could be read */

@@ -187,23 +187,16 @@ static int look_at_raw(const char *path)
     return rc == 0 && magic == SEGMENT_MAGIC ? -EBADMSG : rc;
 }
 
-/* How much of the half that the run before was storing is in its files. Nobody but us writes there:
- * the file's size tells. */
-static void find_part(struct store *store, const struct stream_files *files)
+/* How much of the half that the run before was storing is in the output: whoever calls has looked. */
+static void take_part(struct store *store)
 {
     const struct store_before *before = store->options.before;
-    const struct store_target *target = before ? before->target : NULL;
 
-    if (!target)
+    if (!before || !before->target)
         return;
     store->stored_in_part = true;
-    store->part_epoch = target->epoch;
-    store->part_position = target->position;
-    for (size_t i = 0; files && i < files->count; i++) {
-        const struct stream_file *file = &files->files[i];
-        if (file->number == target->number && file->bytes > target->offset)
-            store->part_position += file->bytes - target->offset;
-    }
+    store->part_epoch = before->target->epoch;
+    store->part_position = before->target->position;
 }
 
 static int open_raw(struct store *store, const struct stream_files *files)
@@ -211,7 +204,7 @@ static int open_raw(struct store *store, const struct stream_files *files)
     const struct stream_file *last = files->count ? &files->files[files->count - 1] : NULL;
 
     begin_sequences(store);
-    find_part(store, files);
+    take_part(store);
     if (!last)
         return 0;
     int rc = segment_probe(last->path);
@@ -271,7 +264,7 @@ static int open_stream(struct store *store)
         store->number = 1;
         begin_sequences(store);
         if (store->options.format == STORE_RAW)
-            find_part(store, NULL);
+            take_part(store);
         rc = new_uuid(store->uuid);
         if (rc == 0)
             rc = segment_open_device(&store->segment, store->options.output, store->options.path);

@@ -55,7 +55,9 @@ struct store_target {
 struct store_before {
     const uint8_t *uuid;               /* of the stream that it stored to, 16 bytes */
     const uint64_t *first_blocks;      /* [writer_count]: with these a new stream begins */
-    const struct store_target *target; /* the half that it was storing; NULL: none */
+    /* The half that it was storing; NULL: none. Segments: damage behind this place is a torn end. Raw:
+     * `position` bytes of the half are in the output, and are not written again. */
+    const struct store_target *target;
 };
 
 struct output;
@@ -102,9 +104,8 @@ const uint8_t *store_uuid(const struct store *store);
 
 /* Completes the headers of `count` extents (of one half, in order), writes them, syncs them as the
  * durability asks. 0: all are stored (and durable, for DURABILITY_HALF). -errno: see above; call
- * again with the same extents. Of a raw output's half that the run before was storing (store_before),
- * what is in the file already is not written again. -ENOSPC, -EDQUOT and -EFBIG: nothing fits now; the
- * file was cut back to the last whole extent. */
+ * again with the same extents. -ENOSPC, -EDQUOT and -EFBIG: nothing fits now; the file was cut back to
+ * the last whole extent. */
 int store_write(struct store *store, struct extent_header *const extents[], size_t count);
 
 /* What can be done between halves, off the writers' path: sync by interval, make the next segment

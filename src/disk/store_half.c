@@ -177,13 +177,12 @@ static void count_bytes(struct store *store, struct extent_header *const extents
     assert(store->partial == 0);
 }
 
-static uint64_t half_bytes(const struct store *store, struct extent_header *const extents[],
-                           size_t count)
+static uint64_t raw_half_bytes(struct extent_header *const extents[], size_t count)
 {
     uint64_t bytes = 0;
 
     for (size_t i = 0; i < count; i++)
-        bytes += is_raw(store) ? raw_bytes(extents[i]) : extent_stored_bytes(extents[i]->used);
+        bytes += raw_bytes(extents[i]);
     return bytes;
 }
 
@@ -195,8 +194,7 @@ void store_begin_half(struct store *store, struct extent_header *const extents[]
     store->position = 0;
     store->epoch = count > 0 ? extents[0]->epoch : 0;
     if (store->stored_in_part && count > 0 && store->epoch == store->part_epoch) {
-        /* More than there is: somebody else wrote to the file, too. */
-        uint64_t all = half_bytes(store, extents, count);
+        uint64_t all = raw_half_bytes(extents, count);
         uint64_t part = store->part_position < all ? store->part_position : all;
         count_bytes(store, extents, count, (size_t)part);
     }

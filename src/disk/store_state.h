@@ -79,9 +79,9 @@ struct store {
     uint64_t position; /* [R] bytes of it that are in files, as they are stored */
     struct mark mark;  /* [R] */
 
-    /* A half that the run before was storing, raw */
-    bool stored_in_part;   /* [R] some of it is in files already: */
-    uint32_t part_epoch;   /* [R] */
+    /* Raw: the half that the run before was storing */
+    bool stored_in_part;    /* [R] some of it is in the output already, and is not written again: */
+    uint32_t part_epoch;    /* [R] */
     uint64_t part_position; /* [R] so many bytes */
 
     /* A header and a checkpoint on their way to the file */

@@ -518,6 +518,55 @@ static void another_stream_is_left_alone(void **unused)
     remove_directory(test_directory);
 }
 
+static void assert_stale(void)
+{
+    const struct region_view view = look();
+    const struct replay_options options = {0};
+    struct replay *replay;
+    assert_int_equal(replay_open(&replay, &view, &options), 0);
+    assert_int_equal(replay_step(replay), -ESTALE);
+    replay_free(replay);
+    assert_true(region_content(&view).blocks > 0);
+}
+
+/* A run that did not know of the region has given its blocks' sequences to others. */
+static void a_stream_that_has_gone_on_is_left_alone(void **unused)
+{
+    (void)unused;
+    for (uint64_t segment_bytes = 0; segment_bytes <= 8 * EXTENT_BYTES;
+         segment_bytes += 8 * EXTENT_BYTES) {
+        const struct life life = {.format = STORE_SEGMENTS, .segment_bytes = segment_bytes};
+        struct store_options options = life_options(&life);
+        struct stream_file last;
+        struct maker maker;
+        end_in_the_middle(&life, &last);
+        free(last.path);
+        options.on_target = NULL;
+        options.output = NULL;
+        struct store *store = open_with(&options, &maker, 3);
+        maker.epoch = 70; /* its blocks look the same, but are cut otherwise */
+        write_halves(store, &maker, 1);
+        close_both(store, &maker);
+        assert_stale();
+        remove_directory(test_directory);
+    }
+}
+
+static void a_raw_file_that_has_gone_on_is_left_alone(void **unused)
+{
+    (void)unused;
+    const struct life life = {.format = STORE_RAW};
+    struct stream_file last;
+    end_in_the_middle(&life, &last);
+    int fd = open(last.path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "more", 4), 4);
+    close(fd);
+    free(last.path);
+    assert_stale();
+    remove_directory(test_directory);
+}
+
 /* Writes of one half may reach the disk in any order when several are in flight. */
 static void whole_extents_behind_a_torn_one_come_again(void **unused)
 {
@@ -625,6 +674,8 @@ int main(void)
         cmocka_unit_test(without_its_segments_a_new_stream_begins),
         cmocka_unit_test(a_lost_segment_is_a_gap_that_is_counted),
         cmocka_unit_test(another_stream_is_left_alone),
+        cmocka_unit_test(a_stream_that_has_gone_on_is_left_alone),
+        cmocka_unit_test(a_raw_file_that_has_gone_on_is_left_alone),
         cmocka_unit_test(whole_extents_behind_a_torn_one_come_again),
         cmocka_unit_test(damage_costs_only_what_is_damaged),
         cmocka_unit_test(a_disk_that_refuses_is_asked_again),
