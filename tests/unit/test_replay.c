@@ -434,8 +434,8 @@ static void raw_survives_an_end_at_any_call(void **unused)
 
 /* ---- What has happened in between ------------------------------------------------------------ */
 
-/* A life that ends in the middle, with some of its last half on the disk; its last segment is *ret. */
-static void end_in_the_middle(const struct life *life, struct stream_file *ret)
+/* A life that ends at its last call, with its last half on the disk or not; its last segment is *ret. */
+static void end_at_last(const struct life *life, enum moment moment, struct stream_file *ret)
 {
     struct stream_files files;
     begin();
@@ -445,7 +445,7 @@ static void end_in_the_middle(const struct life *life, struct stream_file *ret)
     stream_files_free(&files);
     remove_directory(test_directory);
     begin();
-    assert_int_equal(run_ended(live, life, calls, BEHIND), ENDED);
+    assert_int_equal(run_ended(live, life, calls, moment), ENDED);
     assert_int_equal(stream_list(stream_path, &files), 0);
     *ret = files.files[files.count - 1];
     ret->path = strdup(ret->path);
@@ -460,7 +460,7 @@ static void without_its_segments_a_new_stream_begins(void **unused)
     struct stream_file last;
     struct replay_account account;
     struct seen seen;
-    end_in_the_middle(&life, &last);
+    end_at_last(&life, BEHIND, &last);
     free(last.path);
     assert_int_equal(stream_list(stream_path, &files), 0);
     for (size_t i = 0; i < files.count; i++)
@@ -483,7 +483,7 @@ static void a_lost_segment_is_a_gap_that_is_counted(void **unused)
     const struct life life = {.format = STORE_SEGMENTS, .segment_bytes = 8 * EXTENT_BYTES};
     struct stream_file last;
     struct replay_account account;
-    end_in_the_middle(&life, &last);
+    end_at_last(&life, BEHIND, &last);
     assert_int_equal(unlink(last.path), 0);
     free(last.path);
     const uint64_t blocks = blocks_left();
@@ -502,7 +502,7 @@ static void another_stream_is_left_alone(void **unused)
     struct stream_file last;
     struct stat before, after;
     struct replay *replay;
-    end_in_the_middle(&life, &last);
+    end_at_last(&life, BEHIND, &last);
     control->run.stream_uuid[3] ^= 1;
     const struct region_view view = look();
     const struct replay_options options = {0};
@@ -539,7 +539,7 @@ static void a_stream_that_has_gone_on_is_left_alone(void **unused)
         struct store_options options = life_options(&life);
         struct stream_file last;
         struct maker maker;
-        end_in_the_middle(&life, &last);
+        end_at_last(&life, BEFORE, &last);
         free(last.path);
         options.on_target = NULL;
         options.output = NULL;
@@ -557,7 +557,7 @@ static void a_raw_file_that_has_gone_on_is_left_alone(void **unused)
     (void)unused;
     const struct life life = {.format = STORE_RAW};
     struct stream_file last;
-    end_in_the_middle(&life, &last);
+    end_at_last(&life, BEHIND, &last);
     int fd = open(last.path, O_WRONLY | O_APPEND | O_CLOEXEC);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, "more", 4), 4);
@@ -604,7 +604,7 @@ static void damage_costs_only_what_is_damaged(void **unused)
     struct stream_file last;
     struct replay_account account;
     bool damaged;
-    end_in_the_middle(&life, &last);
+    end_at_last(&life, BEHIND, &last);
     free(last.path);
     struct region_view view = look();
     const uint64_t blocks = region_content(&view).blocks;
@@ -638,7 +638,7 @@ static void a_disk_that_refuses_is_asked_again(void **unused)
                 struct replay *replay;
                 struct faulty faulty;
                 int rc, refused = 0;
-                end_in_the_middle(&life, &last);
+                end_at_last(&life, BEHIND, &last);
                 free(last.path);
                 const uint64_t bytes = life.format == STORE_RAW ? expect_raw() : 0;
                 const struct region_view view = look();
