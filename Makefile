@@ -25,6 +25,8 @@ PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace v
 	util-linux procps
 PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev
 
+# What only a newer service manager knows.
+SYSTEMD_254 = $(shell pkg-config --atleast-version=254 libsystemd && echo '-e s/^\#FileDescriptor/FileDescriptor/')
 comma := ,
 B := build$(if $(SAN),/$(SAN))
 CFLAGS ?= -O2 -g
@@ -39,7 +41,8 @@ LIBS_TEST := -lcmocka $(LIBS_DAEMON)
 
 MAINS := src/daemon/main.c src/ctl/main.c
 PARTS := $(filter-out $(MAINS),$(wildcard src/*/*.c))
-CTL_PARTS := $(wildcard src/ctl/*.c) $(wildcard src/disk/*.c) src/source/random.c
+CTL_PARTS := $(wildcard src/ctl/*.c) $(wildcard src/disk/*.c) src/source/random.c \
+	src/buffer/region.c src/buffer/region_read.c src/daemon/replay.c src/daemon/replay_there.c
 UNITS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c tests/stress/*.c))
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 say = $(if $(V),,@echo '  $(1)' $(2);)
@@ -106,7 +109,7 @@ install: all
 	test -e $(DESTDIR)$(SYSCONFDIR)/dbufd.conf || \
 		install -D -m 644 etc/dbufd.conf $(DESTDIR)$(SYSCONFDIR)/dbufd.conf
 	install -d $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system
-	sed 's|/usr/sbin/|$(PREFIX)/sbin/|' systemd/dbufd.service \
+	sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|' $(SYSTEMD_254) systemd/dbufd.service \
 		> $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system/dbufd.service
 	install -D -m 644 systemd/dbufd.sysusers $(DESTDIR)$(SYSTEMD_PREFIX)/sysusers.d/dbufd.conf
 	for page in man/*.[1-8]; do \

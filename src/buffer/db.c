@@ -79,52 +79,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control.h"
+
 /* The steps at which a test can stop a thread: it defines this and includes this file. `writer` is
  * NULL for the reader. Nothing in the product. */
 #ifndef DB_STEP
 #define DB_STEP(step, writer) ((void)0)
 #endif
 
-enum { LINE_BYTES = 64, CONTROL_BYTES = 4096 };
-
-/* Legend of the members: [I]mmutable after db_open, [W]riter's own, [R]eader's own, [S]hared. */
-
-/* The first page of the region. */
-struct control {
-    _Alignas(LINE_BYTES) _Atomic uint64_t claim; /* [S] */
-    /* [S] number of the writer on whose busy word the reader sleeps, or 0. On claim's line, which
-     * every writer has at hand anyway. */
-    _Atomic uint32_t draining;
-    _Alignas(LINE_BYTES) _Atomic uint32_t stored; /* [S] written by the reader */
-    _Atomic uint32_t closed;                      /* [S] */
-    _Atomic uint32_t held;                        /* [S] writers that sleep */
-};
-static_assert(sizeof(struct control) <= CONTROL_BYTES, "the control page is one page");
-
-/* An extent's header while it is in the buffer: the same 64 bytes as struct extent_header. */
-struct live_header {
-    uint32_t magic;
-    uint16_t version;
-    uint16_t writer; /* [W] */
-    uint32_t flags;
-    _Atomic uint32_t epoch; /* [S] which half the rest belongs to */
-    uint64_t seq;
-    uint64_t first_block;       /* [W] */
-    _Atomic uint64_t published; /* [S] {used:32 | block_count:32} */
-    uint64_t time_ns;           /* [W] */
-    uint32_t dropped;           /* [W] */
-    uint32_t place;
-    uint32_t data_crc;
-    uint32_t header_crc;
-};
-static_assert(sizeof(struct live_header) == sizeof(struct extent_header), "one header, two views");
-static_assert(offsetof(struct live_header, epoch) == offsetof(struct extent_header, epoch),
-              "epoch");
-static_assert(offsetof(struct live_header, published) ==
-                  offsetof(struct extent_header, block_count),
-              "published covers block_count and used");
-static_assert(offsetof(struct live_header, dropped) == offsetof(struct extent_header, dropped),
-              "dropped");
+/* Legend of the members: [I]mmutable after db_open, [W]riter's own, [R]eader's own, [S]hared. Those of
+ * the region are in control.h. */
 
 enum busy { BUSY_NONE, BUSY_CLAIMING, BUSY_IN_A, BUSY_IN_B };
 
@@ -612,6 +576,16 @@ const struct region *db_region(const struct db *db)
     return &db->region;
 }
 
+size_t db_region_bytes(const struct db_geometry *geometry)
+{
+    return REGION_CONTROL_BYTES + 2 * (size_t)geometry->extent_bytes * geometry->extent_count;
+}
+
+void db_set_target(struct db *db, const struct region_target *target)
+{
+    control_set_target(db->control, target);
+}
+
 /* ---- Life -------------------------------------------------------------------------------------
  */
 
@@ -630,6 +604,22 @@ static void open_writers(struct db *db, const struct db_options *options)
     }
 }
 
+/* Makes the region one that can be found. */
+static void open_control(struct db *db, const struct db_options *options)
+{
+    struct control *control = db->control;
+    atomic_init(&control->claim, claim_of(options->first_epoch));
+    atomic_init(&control->stored, options->first_epoch);
+    control->version = REGION_VERSION;
+    control->control_bytes = REGION_CONTROL_BYTES;
+    control->extent_bytes = db->geometry.extent_bytes;
+    control->extent_count = db->geometry.extent_count;
+    control->writer_count = db->writer_count;
+    if (options->run != NULL)
+        control->run = *options->run;
+    control_open(control);
+}
+
 int db_open(struct db **ret, const struct db_options *options)
 {
     assert(options->writer_count >= 1 && options->writer_count <= FORMAT_WRITERS_MAX);
@@ -643,14 +633,17 @@ int db_open(struct db **ret, const struct db_options *options)
     db->opened_ns = now_ns();
 
     const size_t half_bytes = (size_t)db->geometry.extent_bytes * db->geometry.extent_count;
-    int rc = region_open(&db->region, CONTROL_BYTES + 2 * half_bytes);
+    int rc = 0;
+    if (options->region != NULL)
+        db->region = *options->region;
+    else
+        rc = region_open(&db->region, db_region_bytes(&db->geometry));
     if (rc < 0)
         goto fail;
+    assert(db->region.bytes >= db_region_bytes(&db->geometry));
     db->control = db->region.map;
-    db->halves[0] = (unsigned char *)db->region.map + CONTROL_BYTES;
+    db->halves[0] = (unsigned char *)db->region.map + REGION_CONTROL_BYTES;
     db->halves[1] = db->halves[0] + half_bytes;
-    atomic_init(&db->control->claim, claim_of(options->first_epoch));
-    atomic_init(&db->control->stored, options->first_epoch);
 
     db->writers = aligned_alloc(LINE_BYTES, db->writer_count * sizeof(*db->writers));
     if (db->writers == NULL) {
@@ -660,10 +653,13 @@ int db_open(struct db **ret, const struct db_options *options)
     memset(db->writers, 0, db->writer_count * sizeof(*db->writers));
     db->fenced = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0;
     open_writers(db, options);
+    open_control(db, options);
     *ret = db;
     return 0;
 
 fail:
+    if (options->region != NULL)
+        db->region = (struct region){0}; /* it stays the caller's */
     db_free(db);
     return rc;
 }

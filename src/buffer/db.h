@@ -38,6 +38,8 @@
 
 struct db;
 struct db_writer;
+struct region_run; /* control.h: for those who keep the region */
+struct region_target;
 
 /* How a capacity is cut up. */
 struct db_geometry {
@@ -57,7 +59,14 @@ struct db_options {
     const uint64_t *next_block; /* first sequence of each writer; NULL: all 0 */
     uint32_t first_epoch;      /* any; tests start at the edge of the wrap */
     bool spin;                 /* held writers spin: only where each has a core to itself */
+    /* The memory to live in, zeroed and of at least db_region_bytes; NULL: a region of its own. It is
+     * the double buffer's when db_open has succeeded. */
+    const struct region *region;
+    const struct region_run *run; /* kept there for whoever finds it after a crash; NULL: zeros */
 };
+
+/* Bytes of a region with this geometry. Pure. */
+size_t db_region_bytes(const struct db_geometry *geometry);
 
 /* Makes an empty double buffer, with half (first_epoch & 1) open. Allocates, may wait for the
  * kernel. On failure: -ENOMEM and the like, *ret untouched, nothing left behind. */
@@ -120,6 +129,10 @@ struct extent_header *db_half_extent(const struct db_half *half, uint32_t index)
  * 0: db_close was called and everything has been read. A half that is open for `flush_ns` and holds
  * something is sealed as it is. */
 int db_read(struct db *db, uint64_t flush_ns, struct db_half *ret);
+
+/* Where the half that was read is being stored, for whoever finds the region: before its first byte
+ * is, and whenever that goes on in another file. Wait-free. */
+void db_set_target(struct db *db, const struct region_target *target);
 
 /* The half is stored: it may be overwritten. Opens it at once if writers are held. */
 void db_release(struct db *db);

@@ -20,6 +20,8 @@ static const struct command commands[] = {
     {"cat", "[--raw|--json|--hex] [--writer N] [--from TIME] [--to TIME] FILE...|STREAM",
      "write the blocks to standard output, as they are stored", cat_command},
     {"info", "[--json] FILE...|STREAM", "say what is in there", info_command},
+    {"recover", "[--raw] RESCUE OUTPUT",
+     "get the blocks out of a rescue file, or of crash_buffer's file", recover_command},
     {"help", "[COMMAND]", "this, or how to use a command", help_command},
     {"version", "", "say which version this is", version_command},
 };

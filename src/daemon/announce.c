@@ -19,7 +19,8 @@ struct stats_sources stats_sources(const struct dbufd *d)
                                   .store = d->store,
                                   .reader = d->reader,
                                   .writers = d->writers,
-                                  .writer_count = d->writers_started};
+                                  .writer_count = d->writers_started,
+                                  .crash_buffer = crash_kind_name(d->crash.kind)};
 }
 
 /* Where the errno alone would say little, what it means for an output and what to do. */
@@ -27,7 +28,7 @@ static const char *why_no_output(int error)
 {
     switch (error) {
     case EWOULDBLOCK:
-        return "another dbufd is recording there: stop it, or choose another output_file_path";
+        return "another dbufd has it: stop that one, or choose another path";
     case EBADMSG:
         return "what is there was not written by dbufd, or its head is damaged; it was left as it "
                "is: "
@@ -103,6 +104,7 @@ void tell_started(const struct dbufd *d, const struct db_geometry *geometry)
                  stats_bytes(bytes, memory, sizeof(memory)), geometry->extent_count,
                  c->output_file_path);
     tell_memory(d);
+    crash_tell(d);
     tell_cores(d);
 }
 

@@ -21,6 +21,7 @@
 #include "../disk/store.h"
 #include "../source/source.h"
 #include "config_value.h"
+#include "crash.h"
 
 /* Small segments would be mostly headers and checkpoints, and hardly hold an extent. */
 #define SEGMENT_BYTES_LEAST ((uint64_t)4 << 20)
@@ -172,6 +173,10 @@ static const char *kind_of_file(mode_t mode)
         return "a directory";
     if (S_ISBLK(mode))
         return "a block device";
+    if (S_ISFIFO(mode))
+        return "a FIFO";
+    if (S_ISCHR(mode))
+        return "a character device";
     return S_ISSOCK(mode) ? "a socket" : "a file of an unknown kind";
 }
 
@@ -295,6 +300,33 @@ static void check_output(struct check *check)
         fault(check, id, id, "%s", why);
 }
 
+/* ---- The crash buffer ------------------------------------------------------------------------- */
+
+static void check_crash_buffer(struct check *check)
+{
+    const enum option_id id = OPTION_crash_buffer;
+    char why[PATH_MAX + 128];
+    enum crash_kind kind;
+    const char *path;
+    struct stat status;
+
+    if (!good(check, id))
+        return;
+    if (crash_parse(check->config->crash_buffer, &kind, &path) < 0) {
+        fault(check, id, id, "must be \"auto\", \"fdstore\", \"off\" or \"file:PATH\"");
+        return;
+    }
+    if (kind != CRASH_FILE)
+        return;
+    if (path[0] != '/')
+        fault(check, id, id, "must have an absolute path, so that the next start finds it");
+    else if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
+        fault(check, id, id, "%s is %s, must be the path of a file", path,
+              kind_of_file(status.st_mode));
+    else if (directory_problem(path, why))
+        fault(check, id, id, "%s", why);
+}
+
 /* ---- Cores ----------------------------------------------------------------------------------- */
 
 static void check_cores(struct check *check, const struct cpus_system *system, enum option_id id,
@@ -355,6 +387,7 @@ unsigned config_check(const struct config *config, const struct option_origin or
     check_segments(&check);
     check_source(&check);
     check_output(&check);
+    check_crash_buffer(&check);
     check_cpus(&check);
     return check.faults;
 }

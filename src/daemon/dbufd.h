@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "crash.h"
 #include "notify.h"
 #include "reader.h"
 #include "stats.h"
@@ -30,6 +31,7 @@ struct dbufd {
     struct config *config;
     struct notify notify;
     struct cpus_plan cpus;
+    struct crash crash;
     struct store *store;
     struct db *db;
     struct reader *reader;
@@ -41,6 +43,8 @@ struct dbufd {
     int stop_fd;       /* eventfd, readable from stop on: the writers' sources watch it */
     _Atomic bool stop; /* the writers look at it before each block */
     bool stop_asked;   /* a signal asked for it */
+    uint64_t stop_ns;  /* when: CLOCK_MONOTONIC */
+    bool left;         /* it had to end with blocks in memory, which the next start finds */
     uint64_t seed;     /* of the random source */
     uint64_t progress; /* of the reader, when it was last looked at */
     struct stats ticked, reported, begun;
@@ -59,7 +63,8 @@ int start_writers(struct dbufd *d);
 
 /* Makes the writers end; the rest follows from that. */
 void ask_stop(struct dbufd *d);
-/* Waits until everything is stored and the reader has ended. */
+/* Waits until everything is stored and the reader has ended; or, told to stop while the disk refuses
+ * and goes on refusing, until what is in memory is where the next start finds it (d->left). */
 void run(struct dbufd *d);
 
 /* ---- announce.c ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "disk_events.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,4 +72,29 @@ void disk_event(void *context, const struct store_event *e)
                                          {"BYTES", NULL, e->bytes},
                                          {"ERRNO", NULL, (uint64_t)e->error}};
     notify_event(context, event, fields, sizeof(fields) / sizeof(*fields), "%s: %s", e->path, text);
+}
+
+const char *disk_remedy(int error)
+{
+    switch (error) {
+    case ENOSPC:
+        return "free space there, or lower output.min_free or output.retain_size";
+    case EDQUOT:
+        return "raise the quota, or free space under it";
+    case EFBIG:
+        return "raise the limit on file sizes (LimitFSIZE=), or lower output.segment_size";
+    case EROFS:
+        return "the file system is read-only: check the kernel log, remount it";
+    case EACCES:
+    case EPERM:
+        return "let the user that dbufd runs as write there";
+    case ENOENT:
+        return "make the directory again";
+    case EAGAIN:
+    case EPIPE:
+    case ENXIO:
+        return "nobody takes anything from this pipe: see to its reader";
+    default:
+        return "check the device and the kernel log";
+    }
 }

@@ -15,6 +15,9 @@
 
 enum { STATUS_BYTES = 512 };
 
+/* A stop waits so long for a disk that refuses, before what is in memory is put aside. */
+static const uint64_t patience_ns = 30 * 1000000000ULL;
+
 void ask_stop(struct dbufd *d)
 {
     const uint64_t one = 1;
@@ -43,6 +46,8 @@ static void on_stop_signal(struct dbufd *d, const char *name)
     else
         notify_event(&d->notify, EVENT_STOPPING, fields, 1, "%s: stopping, %s to drain", name,
                      buffered);
+    if (!d->stop_asked)
+        d->stop_ns = stats.time_ns;
     d->stop_asked = true;
     ask_stop(d);
 }
@@ -95,6 +100,28 @@ static void pet_watchdog(struct dbufd *d)
     d->progress = progress;
 }
 
+/* Told to stop, and the disk has refused ever since: what is in memory goes where the next start finds
+ * it, if there is such a place. */
+static void leave_if_due(struct dbufd *d, const struct stats *stats)
+{
+    char bytes[24];
+    if (!d->stop_asked || stats->time_ns - d->stop_ns < patience_ns ||
+        stats->disk_held_sec * 1000000000 < patience_ns || !reader_pause(d->reader))
+        return;
+    int rc = crash_leave(d);
+    d->left = rc == 0;
+    stats_bytes(stats->buffered_bytes, bytes, sizeof(bytes));
+    const struct event_field fields[] = {{"BUFFERED_BYTES", NULL, stats->buffered_bytes},
+                                         {"ERRNO", NULL, (uint64_t)-rc}};
+    if (d->left)
+        notify_event(&d->notify, EVENT_LEFT, fields, 1,
+                     "stopping though the disk refuses (%s): %s are kept and stored at the next "
+                     "start",
+                     strerror(stats->disk_error), bytes);
+    else
+        reader_resume(d->reader); /* draining goes on; STATUS says why */
+}
+
 static void on_tick(struct dbufd *d)
 {
     char text[STATUS_BYTES];
@@ -106,6 +133,7 @@ static void on_tick(struct dbufd *d)
     pet_watchdog(d);
     if (atomic_load_explicit(&d->stop, memory_order_relaxed))
         notify_extend(10 * 1000000); /* draining: ten seconds more, each second */
+    leave_if_due(d, &stats);
 }
 
 /* Reads a timer's or an eventfd's count; 0 if there is none. */
@@ -144,7 +172,7 @@ void run(struct dbufd *d)
             ask_stop(d);
         if (wait[FD_WRITERS_ENDED].revents != 0)
             on_writers_ended(d);
-        if (wait[FD_READER_ENDED].revents != 0)
+        if (wait[FD_READER_ENDED].revents != 0 || d->left)
             return;
     }
 }

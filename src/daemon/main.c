@@ -2,11 +2,13 @@
  *
  * The life of dbufd: start in order, run, stop in the reverse order.
  *
- *     configuration -> cores -> store -> double buffer -> sources -> reader -> writers -> READY
+ *     configuration -> cores -> what a crash has left -> store -> double buffer -> sources -> reader
+ *                   -> writers -> READY
  *
  * On SIGTERM, SIGINT, the end of --duration or of every source, the writers end first, then the
- * double buffer is closed, the reader stores what is left and closes the stream. There is no other
- * way out: while the disk refuses, dbufd drains on and says what is still unsaved.
+ * double buffer is closed, the reader stores what is left and closes the stream. While the disk
+ * refuses, dbufd drains on and says what is still unsaved. The one other way out: told to stop, with a
+ * disk that goes on refusing, it puts what is in memory where the next start finds it.
  */
 #include <assert.h>
 #include <errno.h>
@@ -37,10 +39,17 @@ static int start(struct dbufd *d, uint64_t duration_ns)
         return cannot(d, EX_OSERR, "open", "timers and signals", rc);
     if ((rc = plan_cores(d)) < 0)
         return cannot(d, EX_OSERR, "read", "the list of cores", rc);
+    if ((rc = crash_open(d)) != EX_OK || (rc = crash_recover(d)) != EX_OK)
+        return rc;
     if ((rc = start_store(d, &geometry)) < 0)
         return cannot(d, EX_IOERR, "open output", c->output_file_path, rc);
     if ((rc = start_buffer(d, &geometry)) < 0)
         return cannot(d, EX_OSERR, "get", "the memory of the buffer; lower buffer_capacity", rc);
+    if ((rc = crash_keep(d)) < 0)
+        return cannot(d, EX_OSERR, "have the service manager keep",
+                      "the memory of the buffer; FileDescriptorStoreMax=4 in the unit, or another "
+                      "crash_buffer, would do",
+                      rc);
     if ((rc = open_writers(d)) < 0)
         return cannot(d, EX_NOINPUT, "open source", c->source_path, rc);
     if ((rc = start_reader(d)) < 0)
@@ -71,6 +80,7 @@ static int stop(struct dbufd *d, int status)
         db_close(d->db);
         reader_join(d->reader);
     }
+    crash_close(d);
     db_free(d->db);
     store_free(d->store);
     cpus_plan_free(&d->cpus);
@@ -116,13 +126,18 @@ static int record(const struct command_line *line)
     struct dbufd d = {.stop_fd = -1};
     for (int i = 0; i < FD_COUNT; i++)
         d.fds[i] = -1;
+    d.crash.file = -1;
+    notify_open(&d.notify);
     d.config = configure(line, &status);
+    if (d.config == NULL && !line->check)
+        crash_save_found(&d.notify);
     if (d.config != NULL && !line->check && !line->print_config) {
-        notify_open(&d.notify);
         d.notify.debug = d.config->debug_mode;
         status = start(&d, line->duration_ns);
         if (status == EX_OK)
             run(&d);
+        if (d.left) /* held writers never end: the process ends around them */
+            _exit(EX_TEMPFAIL);
         status = stop(&d, status);
     }
     config_free(d.config);

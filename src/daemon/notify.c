@@ -3,11 +3,18 @@
  * Happy path: an event becomes one journal entry with its MESSAGE_ID, its fields and its line. Run
  * from a terminal it is the line alone. Failure modes: the journal's socket is gone: the line goes
  * to stderr, which the service manager keeps.
+ *
+ * A manager that keeps no descriptors says nothing: it closes what it gets. So it is given the end of
+ * a pipe first, and whether that was closed is seen at the other end.
  */
 #include "notify.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +27,7 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
-enum { FIELDS_MAX = 64, FIELD_BYTES = 512, LINE_BYTES = 2048 };
+enum { FIELDS_MAX = 64, FIELD_BYTES = 512, LINE_BYTES = 2048, BARRIER_USEC = 5000000 };
 
 static const struct {
     int priority;
@@ -123,6 +130,78 @@ void notify_stopping(void)
 void notify_extend(uint64_t usec)
 {
     (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, usec);
+}
+
+/* ---- Descriptors ---- */
+
+int notify_take_fds(struct notify_fd **ret, size_t *ret_count)
+{
+    char **names = NULL;
+    int count = sd_listen_fds_with_names(/* unset_environment= */ 1, &names);
+    if (count < 0)
+        return count;
+    struct notify_fd *fds = calloc((size_t)count + 1, sizeof(*fds));
+    for (int i = 0; i < count; i++) {
+        if (fds != NULL)
+            fds[i] = (struct notify_fd){.fd = SD_LISTEN_FDS_START + i, .name = names[i]};
+        else
+            free(names[i]);
+    }
+    free(names);
+    if (fds == NULL)
+        return -ENOMEM;
+    *ret = fds;
+    *ret_count = (size_t)count;
+    return 0;
+}
+
+void notify_fds_free(struct notify_fd *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(fds[i].name);
+    free(fds);
+}
+
+/* Waits until the manager has seen everything so far. */
+static int barrier(void)
+{
+    int rc = sd_notify_barrier(/* unset_environment= */ 0, BARRIER_USEC);
+    return rc == 0 ? -EOPNOTSUPP : rc < 0 ? rc : 0;
+}
+
+/* Whether the manager keeps what it is given: our end of a pipe hangs up if it does not. */
+static int probe(void)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    int rc = sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=dbufd-probe", &ends[1], 1);
+    (void)close(ends[1]);
+    rc = rc == 0 ? -EOPNOTSUPP : rc < 0 ? rc : barrier();
+    struct pollfd ours = {.fd = ends[0], .events = 0};
+    if (rc == 0 && poll(&ours, 1, 0) < 0)
+        rc = -errno;
+    if (rc == 0 && ours.revents != 0)
+        rc = -ENOSPC;
+    notify_forget_fd("dbufd-probe");
+    (void)close(ends[0]);
+    return rc;
+}
+
+int notify_keep_fd(int fd, const char *name)
+{
+    char message[NAME_MAX];
+    int rc = probe();
+    if (rc < 0)
+        return rc;
+    (void)snprintf(message, sizeof(message), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+    rc = sd_pid_notify_with_fds(0, 0, message, &fd, 1);
+    return rc == 0 ? -EOPNOTSUPP : rc < 0 ? rc : barrier();
+}
+
+void notify_forget_fd(const char *name)
+{
+    (void)sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
 void notify_watchdog(const struct notify *notify)

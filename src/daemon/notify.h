@@ -47,6 +47,23 @@ void notify_status(const char *text);
 void notify_stopping(void);
 /* Gives a slow stop or start `usec` more microseconds. */
 void notify_extend(uint64_t usec);
+/* ---- Descriptors that the service manager keeps while dbufd is started again ---- */
+
+struct notify_fd {
+    int fd;
+    char *name;
+};
+/* Takes those that it hands over, once; the descriptors are the caller's, the rest is to be given to
+ * notify_fds_free. -errno. */
+int notify_take_fds(struct notify_fd **ret, size_t *ret_count);
+void notify_fds_free(struct notify_fd *fds, size_t count);
+
+/* Makes it keep a copy, under a name of its own, and waits until it does. -EOPNOTSUPP: there is no
+ * service manager; -ENOSPC: it keeps none, or no more; -ETIMEDOUT: it does not answer. */
+int notify_keep_fd(int fd, const char *name);
+/* Makes it let go of all with this name. */
+void notify_forget_fd(const char *name);
+
 /* A sign of life. */
 void notify_watchdog(const struct notify *notify);
 

@@ -82,6 +82,17 @@ int plan_cores(struct dbufd *d)
                      (unsigned)d->config->writer_count, &d->cpus);
 }
 
+/* What is being stored where, for whoever finds the region. */
+static void keep_target(void *context, const struct store_target *target)
+{
+    const struct dbufd *d = context;
+    const struct region_target kept = {.epoch = target->epoch,
+                                       .number = target->number,
+                                       .offset = target->offset,
+                                       .position = target->position};
+    db_set_target(d->db, &kept);
+}
+
 int start_store(struct dbufd *d, const struct db_geometry *geometry)
 {
     const struct config *c = d->config;
@@ -101,19 +112,32 @@ int start_store(struct dbufd *d, const struct db_geometry *geometry)
         .max_block = (uint32_t)c->source_max_block,
         .on_event = disk_event,
         .context = &d->notify,
+        .on_target = keep_target,
+        .target_context = d,
     };
     return store_open(&d->store, &options);
 }
 
 int start_buffer(struct dbufd *d, const struct db_geometry *geometry)
 {
+    struct region region;
+    struct region_run run;
+    int rc = crash_make_region(d, db_region_bytes(geometry), &region);
+    if (rc < 0)
+        return rc;
+    crash_describe(d, &run);
     const struct db_options options = {
         .geometry = *geometry,
         .writer_count = (unsigned)d->config->writer_count,
         .next_block = store_next_blocks(d->store),
         .spin = d->config->cpus_wait == WAIT_SPIN,
+        .region = &region,
+        .run = &run,
     };
-    return db_open(&d->db, &options);
+    rc = db_open(&d->db, &options);
+    if (rc < 0)
+        region_close(&region);
+    return rc;
 }
 
 int start_reader(struct dbufd *d)

@@ -21,6 +21,7 @@
 
 #include "../disk/scan.h"
 #include "cpus.h"
+#include "disk_events.h"
 
 static const uint64_t second_ns = 1000000000;
 static const uint64_t retry_ns = 200000000;
@@ -30,6 +31,7 @@ struct reader {
     struct reader_options options;
     struct extent_header **extents; /* of the half being stored */
     pthread_t thread;
+    pthread_mutex_t storing; /* the thread's from storing a half until it is freed, but for its rests */
     uint64_t housekeeping_told_ns;
 
     /* Written by the thread alone, read by the main thread. */
@@ -69,30 +71,6 @@ static void set_state(struct reader *r, enum reader_state state)
 /* ---- The disk refuses ---------------------------------------------------------------------------
  */
 
-static const char *remedy(int error)
-{
-    switch (error) {
-    case ENOSPC:
-        return "free space there, or lower output.min_free or output.retain_size";
-    case EDQUOT:
-        return "raise the quota, or free space under it";
-    case EFBIG:
-        return "raise the limit on file sizes (LimitFSIZE=), or lower output.segment_size";
-    case EROFS:
-        return "the file system is read-only: check the kernel log, remount it";
-    case EACCES:
-    case EPERM:
-        return "let the user that dbufd runs as write there";
-    case ENOENT:
-        return "make the directory again";
-    case EAGAIN:
-    case EPIPE:
-        return "nobody takes anything from this pipe: see to its reader";
-    default:
-        return "check the device and the kernel log";
-    }
-}
-
 static void tell_disk_held(struct reader *r, int error, uint64_t since_ns)
 {
     const char *path = store_path(r->options.store);
@@ -107,7 +85,7 @@ static void tell_disk_held(struct reader *r, int error, uint64_t since_ns)
     notify_event(r->options.notify, EVENT_DISK_HELD, fields, 5,
                  "cannot store at %s, offset %" PRIu64 ": %s; nothing is lost, it waits in memory "
                  "(for %" PRIu64 " s now, %u writers held) and goes on by itself: %s",
-                 path, offset, strerror(error), seconds, state.writers_held, remedy(error));
+                 path, offset, strerror(error), seconds, state.writers_held, disk_remedy(error));
 }
 
 static void tell_disk_resumed(struct reader *r, uint64_t since_ns)
@@ -136,7 +114,9 @@ static void insist(struct reader *r, int (*step)(struct reader *r, size_t count)
         set(&r->disk_held_since_ns, since_ns);
         set_state(r, READER_DISK_HELD);
         const struct timespec rest = {.tv_nsec = (long)retry_ns};
+        (void)pthread_mutex_unlock(&r->storing);
         (void)nanosleep(&rest, NULL);
+        (void)pthread_mutex_lock(&r->storing);
     }
     if (since_ns != 0) {
         tell_disk_resumed(r, since_ns);
@@ -215,7 +195,7 @@ static void aux_work(struct reader *r, uint64_t bytes, uint64_t took_ns)
         notify_event(r->options.notify, EVENT_HOUSEKEEPING_FAILED, fields, 2,
                      "keeping the segments beside %s failed: %s; it is tried again, the recording "
                      "goes on: %s",
-                     path, strerror(-rc), remedy(-rc));
+                     path, strerror(-rc), disk_remedy(-rc));
         r->housekeeping_told_ns = now_ns();
     }
 }
@@ -233,16 +213,22 @@ static void *reader_main(void *argument)
         if (rc == 1) {
             const uint64_t before_bytes = store_account(o->store).bytes;
             const uint64_t before_ns = now_ns();
+            (void)pthread_mutex_lock(&r->storing);
             disk_write(r, &half);
+            set_state(r, READER_STORING); /* that of a disk that refused is over */
             db_release(o->db);
+            (void)pthread_mutex_unlock(&r->storing);
             took_ns = now_ns() - before_ns;
             bytes = store_account(o->store).bytes - before_bytes;
         }
         aux_work(r, bytes, took_ns);
         set_state(r, READER_WAITING);
     }
+    (void)pthread_mutex_lock(&r->storing);
     set_state(r, READER_STORING);
     insist(r, finish_step, 0);
+    set_state(r, READER_WAITING);
+    (void)pthread_mutex_unlock(&r->storing);
     ssize_t n = write(o->ended_fd, &one, sizeof(one));
     assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
     return NULL;
@@ -258,6 +244,9 @@ int reader_start(struct reader **ret, const struct reader_options *options)
     r->extents = calloc(db_state(options->db).extent_count, sizeof(struct extent_header *));
     if (r->extents == NULL)
         goto fail;
+    rc = -pthread_mutex_init(&r->storing, NULL);
+    if (rc < 0)
+        goto fail;
     rc = cpus_start_thread(&r->thread, options->core, reader_main, r);
     if (rc < 0)
         goto fail;
@@ -270,10 +259,26 @@ fail:
     return rc;
 }
 
+bool reader_pause(struct reader *r)
+{
+    if (pthread_mutex_trylock(&r->storing) != 0)
+        return false;
+    if (atomic_load_explicit(&r->state, memory_order_relaxed) == READER_DISK_HELD)
+        return true;
+    (void)pthread_mutex_unlock(&r->storing);
+    return false;
+}
+
+void reader_resume(struct reader *r)
+{
+    (void)pthread_mutex_unlock(&r->storing);
+}
+
 void reader_join(struct reader *r)
 {
     int rc = pthread_join(r->thread, NULL);
     assert(rc == 0);
+    (void)pthread_mutex_destroy(&r->storing);
     free(r->extents);
     free(r);
 }

@@ -30,6 +30,11 @@ struct reader;
 /* Starts the thread. -errno: *ret untouched. */
 int reader_start(struct reader **ret, const struct reader_options *options);
 
+/* Stops it where it is, if that is while the disk refuses; then it neither stores nor frees anything
+ * until reader_resume. False: it is about something else. */
+bool reader_pause(struct reader *reader);
+void reader_resume(struct reader *reader);
+
 /* Waits for the thread to end and frees it. */
 void reader_join(struct reader *reader);
 

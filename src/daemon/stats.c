@@ -114,6 +114,7 @@ void stats_gather(const struct stats_sources *sources, const struct stats *befor
     if (reader.disk_held_since_ns != 0)
         ret->disk_held_sec = (ret->time_ns - reader.disk_held_since_ns) / 1000000000 + 1;
 
+    ret->crash_buffer = sources->crash_buffer;
     gather_buffer(sources, ret);
     gather_heap(ret);
 }
@@ -161,6 +162,7 @@ void stats_report(const struct notify *notify, const struct stats *stats, int fi
 #undef COUNTER
 #undef GAUGE
         {"BLOCK_SIZES", sizes, 0},
+        {"CRASH_BUFFER", stats->crash_buffer, 0},
     };
     notify_event(notify, EVENT_REPORT, fields, sizeof(fields) / sizeof(*fields),
                  "%s %s/s, out %s/s, %" PRIu64 " blocks/s; accepted %" PRIu64

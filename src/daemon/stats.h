@@ -28,6 +28,7 @@ struct stats {
     uint64_t sizes[SIZE_CLASSES]; /* accepted blocks by size class */
     uint64_t disk_held_sec;       /* 0: the disk is well */
     int disk_error;               /* errno, while held */
+    const char *crash_buffer;     /* what is in force */
 };
 
 struct stats_sources {
@@ -36,6 +37,7 @@ struct stats_sources {
     const struct reader *reader;
     struct writer *const *writers;
     unsigned writer_count;
+    const char *crash_buffer;
 };
 
 /* Gathers everything; the rates are those since `before` (all zero: since the start). */

@@ -10,7 +10,8 @@
  *     written: kept in PATH.torn and cut off;
  *   - there is only room that was never used: cut off;
  *   - damage with whole extents behind it is no torn tail: nothing is cut, the stream goes on
- * behind the last whole extent, and verifying will show the damage;
+ * behind the last whole extent, and verifying will show the damage; but where all from there on is in
+ * memory and will be stored again, the damage is the end, whatever is behind it;
  *   - whole extents without the checkpoint before them: -EBADMSG, this is for a person to look at;
  *   - the last file holds no whole extent at all (a disk that forgot what it had acknowledged): it
  * is renamed to PATH.torn, and the one before it counts;
@@ -66,8 +67,17 @@ static void add_extent(struct recovery *recovery, const struct scan_extent *exte
     recovery->torn = false;
 }
 
+/* Whether what is at `offset` of the file is in memory, too. */
+static bool is_in_memory(const struct store_target *in_memory, const struct stream_file *file,
+                         uint64_t offset)
+{
+    return in_memory && (file->number > in_memory->number || (file->number == in_memory->number &&
+                                                              offset >= in_memory->offset));
+}
+
 /* -EBADMSG: there are whole extents, but no checkpoint that says where they belong. */
-static int read_extents(struct scan *scan, struct recovery *recovery)
+static int read_extents(struct scan *scan, const struct stream_file *file,
+                        const struct store_target *in_memory, struct recovery *recovery)
 {
     struct scan_extent extent;
     bool orphans = false;
@@ -81,14 +91,18 @@ static int read_extents(struct scan *scan, struct recovery *recovery)
             add_extent(recovery, &extent);
         else if (newer)
             orphans = true;
-        else if (!whole && extent.fault != SCAN_EMPTY_TAIL)
+        else if (!whole && extent.fault != SCAN_EMPTY_TAIL) {
             recovery->torn = true;
+            if (is_in_memory(in_memory, file, extent.offset))
+                break;
+        }
     }
     return orphans && !recovery->found ? -EBADMSG : 0;
 }
 
 /* Reads one segment. 0: recovery->found says whether it has a whole extent. */
-static int read_segment(const struct stream_file *file, struct recovery *recovery)
+static int read_segment(const struct stream_file *file, const struct store_target *in_memory,
+                        struct recovery *recovery)
 {
     struct scan *scan;
     int rc = sync_file(file->path);
@@ -102,7 +116,7 @@ static int read_segment(const struct stream_file *file, struct recovery *recover
     recovery->bytes = scan_file_bytes(scan);
     if (header->number > recovery->number)
         recovery->number = header->number;
-    rc = read_extents(scan, recovery);
+    rc = read_extents(scan, file, in_memory, recovery);
     scan_close(scan);
     return rc;
 }
@@ -123,13 +137,14 @@ static int add_hollow(struct recovery *recovery, const char *path)
 }
 
 /* The newest file that has a whole extent, and all behind it that have none. */
-static int look_backwards(const struct stream_files *files, struct recovery *recovery)
+static int look_backwards(const struct stream_files *files, const struct store_target *in_memory,
+                          struct recovery *recovery)
 {
     for (size_t left = files->count; left > 0; left--) {
         const struct stream_file *file = &files->files[left - 1];
         if (file->number > recovery->number)
             recovery->number = file->number;
-        int rc = read_segment(file, recovery);
+        int rc = read_segment(file, in_memory, recovery);
         if (rc < 0 && rc != -ENODATA)
             return rc;
         if (recovery->found) {
@@ -143,13 +158,14 @@ static int look_backwards(const struct stream_files *files, struct recovery *rec
     return 0;
 }
 
-int recover_look(const struct stream_files *files, struct recovery *ret)
+int recover_look(const struct stream_files *files, const struct store_target *in_memory,
+                 struct recovery *ret)
 {
     struct recovery *recovery = calloc(1, sizeof(*recovery)); /* it is large */
 
     if (!recovery)
         return -ENOMEM;
-    int rc = look_backwards(files, recovery);
+    int rc = look_backwards(files, in_memory, recovery);
     if (rc < 0)
         recover_free(recovery);
     else

@@ -115,12 +115,31 @@ static void report_cut(void *context, const char *path, uint64_t offset, uint64_
                                                .bytes = bytes});
 }
 
+/* A stream begins. If something came before it its first extent is not number 0: whoever verifies it
+ * is told so. */
+static void begin_sequences(struct store *store)
+{
+    const struct store_before *before = store->options.before;
+
+    for (unsigned w = 0; before && w < store->options.writer_count; w++) {
+        store->tally.writers[w].next_block = before->first_blocks[w];
+        if (before->first_blocks[w] > 0)
+            store->tally.next_seq = 1;
+    }
+}
+
 /* The stream as it was found, and where to go on in it. */
 static int take_over(struct store *store, const struct recovery *recovery)
 {
+    const struct store_before *before = store->options.before;
+
     store->number = recovery->number;
-    if (!recovery->found)
+    if (!recovery->found) {
+        begin_sequences(store);
         return new_uuid(store->uuid);
+    }
+    if (before && memcmp(before->uuid, recovery->uuid, sizeof(store->uuid)) != 0)
+        return -ESTALE;
     memcpy(store->uuid, recovery->uuid, sizeof(store->uuid));
     store->tally = recovery->tally;
     if (store->options.segment_bytes == 0) {
@@ -135,7 +154,9 @@ static int take_over(struct store *store, const struct recovery *recovery)
 static int open_segments(struct store *store, const struct stream_files *files)
 {
     struct recovery *recovery = malloc(sizeof(*recovery)); /* it is large */
-    int rc = recovery ? recover_look(files, recovery) : -ENOMEM;
+    const struct store_before *before = store->options.before;
+    int rc =
+        recovery ? recover_look(files, before ? before->target : NULL, recovery) : -ENOMEM;
 
     if (rc < 0) {
         free(recovery);
@@ -166,10 +187,24 @@ static int look_at_raw(const char *path)
     return rc == 0 && magic == SEGMENT_MAGIC ? -EBADMSG : rc;
 }
 
+/* How much of the half that the run before was storing is in the output: whoever calls has looked. */
+static void take_part(struct store *store)
+{
+    const struct store_before *before = store->options.before;
+
+    if (!before || !before->target)
+        return;
+    store->stored_in_part = true;
+    store->part_epoch = before->target->epoch;
+    store->part_position = before->target->position;
+}
+
 static int open_raw(struct store *store, const struct stream_files *files)
 {
     const struct stream_file *last = files->count ? &files->files[files->count - 1] : NULL;
 
+    begin_sequences(store);
+    take_part(store);
     if (!last)
         return 0;
     int rc = segment_probe(last->path);
@@ -227,6 +262,9 @@ static int open_stream(struct store *store)
     if (kind == 1) {
         store->device = true;
         store->number = 1;
+        begin_sequences(store);
+        if (store->options.format == STORE_RAW)
+            take_part(store);
         rc = new_uuid(store->uuid);
         if (rc == 0)
             rc = segment_open_device(&store->segment, store->options.output, store->options.path);
@@ -241,6 +279,8 @@ static int open_stream(struct store *store)
     store->first_bytes = store->tally.bytes;
     atomic_store(&store->account.digest, store->tally.digest);
     set_segment_bytes(store);
+    store->gaps = store->options.before != NULL;
+    store->options.before = NULL; /* it was valid until here */
     rc = store_begin(store);
     /* Room and a reader for the pipe may come later: store_write begins then. */
     return no_room(rc) || rc == -EAGAIN ? 0 : rc;
@@ -279,12 +319,8 @@ const uint8_t *store_uuid(const struct store *store)
 int store_write(struct store *store, struct extent_header *const extents[], size_t count)
 {
     assert(!store->finished);
-    if (!store->pending) {
-        store_check_half(store, extents, count);
-        store->pending = true;
-        store->done = store->partial = store->counted = 0;
-        store_mark(store);
-    }
+    if (!store->pending)
+        store_begin_half(store, extents, count);
     segment_doubt_room(&store->segment);
     int rc = store_look(store);
     bool again = true;

@@ -42,6 +42,24 @@ struct store_event {
     int error; /* errno, positive */
 };
 
+/* Where a half is being stored: its bytes from `position` on, as they are stored, are at `offset` and
+ * behind it in the stream's file `number` (by its name; 0: without one). */
+struct store_target {
+    uint32_t epoch; /* of the half */
+    uint64_t number, offset, position;
+};
+
+/* What memory that outlived the run before knows of it. All of what that run had not released is
+ * still there, from first_blocks on. What it had released may be gone: then a writer's blocks go on
+ * with a later one than the stream's next, and verifying the stream shows the gap. */
+struct store_before {
+    const uint8_t *uuid;               /* of the stream that it stored to, 16 bytes */
+    const uint64_t *first_blocks;      /* [writer_count]: with these a new stream begins */
+    /* The half that it was storing; NULL: none. Segments: damage behind this place is a torn end. Raw:
+     * `position` bytes of the half are in the output, and are not written again. */
+    const struct store_target *target;
+};
+
 struct output;
 
 struct store_options {
@@ -59,6 +77,11 @@ struct store_options {
     uint32_t min_block, max_block;
     void (*on_event)(void *context, const struct store_event *event);
     void *context;
+    /* Called before the first byte of a half is written, and before it goes on in another file (of a
+     * device, which cannot be asked for its size: after every write); NULL: nobody wants to know. */
+    void (*on_target)(void *target_context, const struct store_target *target);
+    void *target_context;
+    const struct store_before *before; /* until store_open returns; NULL: nothing is known */
     const struct output *output; /* how files are touched; NULL: by the system's own calls */
 };
 
@@ -67,8 +90,8 @@ struct store;
 /* Opens the stream for going on, or starts a new one: locks it (-EWOULDBLOCK: another process has
  * it), finds the last whole extent, keeps a torn tail aside, opens a segment: a new one with rotation,
  * else the last one goes on. Other errors: -errno of the system, -EBADMSG if what is there is no
- * stream of ours, -ENOTSUP if of another version. On failure nothing is changed (but a torn tail may
- * already be aside), *ret is untouched. A full disk is no failure: store_write will say so, and open
+ * stream of ours, -ENOTSUP if of another version, -ESTALE if not the one of `before`. On failure
+ * nothing is changed (but a torn tail may already be aside), *ret is untouched. A full disk is no failure: store_write will say so, and open
  * the segment when there is room. A character device or FIFO is written straight, in either format,
  * as a stream of its own; it is not locked. */
 int store_open(struct store **ret, const struct store_options *options);
@@ -81,8 +104,8 @@ const uint8_t *store_uuid(const struct store *store);
 
 /* Completes the headers of `count` extents (of one half, in order), writes them, syncs them as the
  * durability asks. 0: all are stored (and durable, for DURABILITY_HALF). -errno: see above; call
- * again with the same extents. -ENOSPC, -EDQUOT and -EFBIG: nothing fits now; the file was cut back to the
- * last whole extent. */
+ * again with the same extents. -ENOSPC, -EDQUOT and -EFBIG: nothing fits now; the file was cut back to
+ * the last whole extent. */
 int store_write(struct store *store, struct extent_header *const extents[], size_t count);
 
 /* What can be done between halves, off the writers' path: sync by interval, make the next segment

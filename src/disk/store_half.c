@@ -41,8 +41,9 @@ void store_check_half(const struct store *store, struct extent_header *const ext
         assert(header->used > 0);
         assert(sizeof(*header) + header->used <= store->options.extent_bytes_max);
         assert(header->epoch == extents[0]->epoch);
-        assert(header->first_block == next_blocks[header->writer]);
-        next_blocks[header->writer] += header->block_count;
+        assert(header->first_block == next_blocks[header->writer] ||
+               (store->gaps && header->first_block > next_blocks[header->writer]));
+        next_blocks[header->writer] = header->first_block + header->block_count;
     }
 }
 
@@ -164,6 +165,7 @@ static void count_bytes(struct store *store, struct extent_header *const extents
                         size_t bytes)
 {
     store->partial += bytes;
+    store->position += bytes;
     while (store->done < count) {
         const struct extent_header *header = extents[store->done];
         size_t whole = is_raw(store) ? raw_bytes(header) : extent_stored_bytes(header->used);
@@ -173,6 +175,32 @@ static void count_bytes(struct store *store, struct extent_header *const extents
         count_extent(store, header);
     }
     assert(store->partial == 0);
+}
+
+static uint64_t raw_half_bytes(struct extent_header *const extents[], size_t count)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < count; i++)
+        bytes += raw_bytes(extents[i]);
+    return bytes;
+}
+
+void store_begin_half(struct store *store, struct extent_header *const extents[], size_t count)
+{
+    store_check_half(store, extents, count);
+    store->pending = true;
+    store->done = store->partial = store->counted = 0;
+    store->position = 0;
+    store->epoch = count > 0 ? extents[0]->epoch : 0;
+    if (store->stored_in_part && count > 0 && store->epoch == store->part_epoch) {
+        uint64_t all = raw_half_bytes(extents, count);
+        uint64_t part = store->part_position < all ? store->part_position : all;
+        count_bytes(store, extents, count, (size_t)part);
+    }
+    store->stored_in_part = false;
+    store_mark(store);
+    store_tell_target(store);
 }
 
 static int write_some(struct store *store, struct extent_header *const extents[], size_t count)
@@ -190,6 +218,8 @@ static int write_some(struct store *store, struct extent_header *const extents[]
         return (int)written;
     account_add(&store->account.file_bytes, (uint64_t)written);
     count_bytes(store, extents, count, (size_t)written);
+    if (store->device)
+        store_tell_target(store);
     if (!is_raw(store))
         atomic_store_explicit(&store->account.digest, store->tally.digest, memory_order_release);
     return 0;

@@ -60,8 +60,20 @@ void store_mark(struct store *store)
 
     mark->tally = store->tally;
     mark->done = store->done;
+    mark->position = store->position - (keep_partial ? 0 : store->partial);
     mark->partial = keep_partial ? store->partial : 0;
     mark->offset = store->segment.offset - (keep_partial ? 0 : store->partial);
+}
+
+void store_tell_target(const struct store *store)
+{
+    const struct store_target target = {.epoch = store->epoch,
+                                        .number = store->numbered ? store->number : 0,
+                                        .offset = store->segment.offset,
+                                        .position = store->position};
+
+    if (store->pending && store->begun && store->options.on_target)
+        store->options.on_target(store->options.target_context, &target);
 }
 
 /* What is stored up to here is durable. */
@@ -316,6 +328,7 @@ int store_begin(struct store *store)
                                              .path = store->segment.path,
                                              .number = store->number,
                                              .offset = store->segment.offset});
+    store_tell_target(store);
     return 0;
 }
 
@@ -359,6 +372,7 @@ static void leave(struct store *store, int error)
     store->tally = mark->tally;
     store->done = mark->done;
     store->partial = mark->partial;
+    store->position = mark->position;
     store->page_written = 0;
     store_report(store, (struct store_event){.kind = STORE_SEGMENT_LEFT,
                                              .path = segment->path,
@@ -410,6 +424,7 @@ bool store_recover(struct store *store, int rc)
     /* Whatever was allocated ahead is free for others, and for us, while we wait. */
     if (store->begun && store->options.format == STORE_SEGMENTS) {
         int cut = segment_cut(&store->segment, store->segment.offset - store->partial);
+        store->position -= store->partial;
         store->partial = 0;
         if (cut < 0) {
             leave(store, -cut);

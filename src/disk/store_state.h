@@ -24,6 +24,7 @@ struct mark {
     uint64_t offset; /* in the open segment */
     size_t done;
     size_t partial;
+    uint64_t position;
 };
 
 struct account {
@@ -41,6 +42,7 @@ struct store {
     uint64_t segment_bytes_max;      /* [I] a segment is closed rather than outgrow it */
     uint64_t first_bytes;            /* [I] tally.bytes as the stream was found */
     bool device;                     /* [I] */
+    bool gaps;                       /* [I] writers may go on behind their next block */
 
     /* The stream */
     struct tally tally; /* [R] of what is in its files */
@@ -73,7 +75,14 @@ struct store {
     size_t done;      /* [R] its extents that are stored */
     size_t partial;   /* [R] bytes of the next one that are written: raw and devices keep them */
     size_t counted;   /* [R] its extents that are in the account, each once */
-    struct mark mark; /* [R] */
+    uint32_t epoch;    /* [R] its */
+    uint64_t position; /* [R] bytes of it that are in files, as they are stored */
+    struct mark mark;  /* [R] */
+
+    /* Raw: the half that the run before was storing */
+    bool stored_in_part;    /* [R] some of it is in the output already, and is not written again: */
+    uint32_t part_epoch;    /* [R] */
+    uint64_t part_position; /* [R] so many bytes */
 
     /* A header and a checkpoint on their way to the file */
     unsigned char *page; /* [R] FORMAT_ALIGN + CHECKPOINT_STORED_MAX bytes */
@@ -122,6 +131,9 @@ bool store_recover(struct store *store, int rc);
 /* From here on this is what the store goes back to. */
 void store_mark(struct store *store);
 
+/* Says where the half that is being stored goes on, if there is one. */
+void store_tell_target(const struct store *store);
+
 /* Makes the next segment ready. */
 int store_prepare_next(struct store *store);
 
@@ -133,6 +145,9 @@ int store_retain(struct store *store);
 /* Checks what must be true of extents that are to be stored: they are made by our own side. */
 void store_check_half(const struct store *store, struct extent_header *const extents[],
                       size_t count);
+
+/* Begins a half: nothing of it is stored, or what the run before had stored. */
+void store_begin_half(struct store *store, struct extent_header *const extents[], size_t count);
 
 /* Stores the extents from store->done on. */
 int store_half(struct store *store, struct extent_header *const extents[], size_t count);

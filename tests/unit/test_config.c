@@ -623,6 +623,49 @@ static void assert_output(const char *path, const char *errors)
     drop(&outcome);
 }
 
+/* `wanted` has T for the folder. */
+static void assert_crash_buffer(const char *value, const char *wanted)
+{
+    const char *name = strstr(value, folder);
+    char override[256], line[600] = "";
+
+    snprintf(override, sizeof override, "crash_buffer=%s", value);
+    if (*wanted != '\0' && name != NULL)
+        snprintf(line, sizeof line, "-o crash_buffer=%.*sT%s: %s\n", (int)(name - value), value,
+                 name + strlen(folder), wanted);
+    else if (*wanted != '\0')
+        snprintf(line, sizeof line, "-o %s: %s\n", override, wanted);
+    assert_errors(NULL, override, NULL, NULL, line);
+}
+
+static void test_crash_buffer(void **state)
+{
+    static const char choices[] =
+        "must be \"auto\", \"fdstore\", \"off\" or \"file:PATH\"";
+    char given[128], path[96];
+
+    (void)state;
+    assert_crash_buffer("auto", "");
+    assert_crash_buffer("fdstore", "");
+    assert_crash_buffer("off", "");
+    assert_crash_buffer("", choices);
+    assert_crash_buffer("file:", choices);
+    assert_crash_buffer("/tmp/region", choices);
+    assert_crash_buffer("file:region",
+                        "must have an absolute path, so that the next start finds it");
+    snprintf(given, sizeof given, "file:%s/region", folder);
+    assert_crash_buffer(given, "");
+    snprintf(given, sizeof given, "file:%s", folder);
+    assert_crash_buffer(given, "T is a directory, must be the path of a file");
+    snprintf(given, sizeof given, "file:%s/no/region", folder);
+    assert_crash_buffer(given, "the directory T/no is missing, make it or name another");
+    snprintf(path, sizeof path, "%s/pipe", folder);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    snprintf(given, sizeof given, "file:%s", path);
+    assert_crash_buffer(given, "T/pipe is a FIFO, must be the path of a file");
+    assert_int_equal(unlink(path), 0);
+}
+
 static void test_output(void **state)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -751,6 +794,7 @@ static const char *const other_pipe[] = {"buffer_capacity=30000001",
                                          "debug_mode=true",
                                          "enable_stats=false",
                                          "stats_interval=1500ms",
+                                         "crash_buffer=file:/tmp/region",
                                          "cpus.writers=0",
                                          "cpus.reader=none",
                                          "cpus.wait=spin",
@@ -983,6 +1027,7 @@ int main(void)
         cmocka_unit_test(test_cross_checks),
         cmocka_unit_test(test_capacity),
         cmocka_unit_test(test_cores),
+        cmocka_unit_test(test_crash_buffer),
         cmocka_unit_test(test_output),
         cmocka_unit_test(test_no_permission),
         cmocka_unit_test(test_long_path),
