@@ -63,7 +63,7 @@ $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/src $(B)/tests -name '*.d' 2>/dev/null)
 
 deps:
 	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK)
