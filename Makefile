@@ -23,6 +23,7 @@ VERSION := 0.1.0
 PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev
 PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind spin systemd e2fsprogs \
 	util-linux procps
+PACKAGES_SYSTEM := mmdebstrap systemd-container
 PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev
 
 comma := ,
@@ -66,7 +67,7 @@ $(B)/%.o: %.c Makefile
 -include $(shell find $(B)/src $(B)/tests -name '*.d' 2>/dev/null)
 
 deps:
-	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK)
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_SYSTEM)
 
 # What `make run` and `make check` need is fetched by themselves; both then go on in a new make.
 run:
@@ -76,7 +77,7 @@ run:
 
 # Without SAN= the programs of ours alone run under both sanitizers as well.
 check:
-	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK)
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_SYSTEM)
 	@$(MAKE) --no-print-directory -j2 all units
 	@$(if $(SAN),,$(MAKE) --no-print-directory -j2 SAN=thread units)
 	@$(if $(SAN),,$(MAKE) --no-print-directory -j2 SAN=address units)

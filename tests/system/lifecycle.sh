@@ -38,7 +38,7 @@ start() {
     check "start: it is active" is ActiveState active
     check "start: the journal says so" told STARTED
     check "start: it runs as its own user" \
-        test "$(inside ps -o user= -p "$(main_pid)")" = dbufd
+        test "$(inside stat -c %U "/proc/$(main_pid)")" = dbufd
     status_line() {
         inside systemctl status dbufd | grep -E 'Status: "in .*/s, out .*/s, .* blocks/s; buffer [0-9]+ % full, .* at risk; disk ok"'
     }
@@ -82,12 +82,13 @@ watchdog() {
     pid=$(main_pid)
     wait_for 60 told REPORT
     # The reader hangs in its next sync, and nothing else does.
-    inside strace -f -qq -o /dev/null -e trace=fdatasync \
-        -e inject=fdatasync:delay_enter=600000000 -p "$pid" >/dev/null 2>&1 &
+    strace -f -qq -o /dev/null -e trace=fdatasync -e inject=fdatasync:delay_enter=600000000 \
+        -p "$(outer_pid "$pid")" >/dev/null 2>&1 &
+    local strace=$!
     found() { journal | grep -q 'Watchdog timeout'; }
     check "watchdog: a reader that does not come on is found" wait_for 60 found
-    inside kill -KILL "$(inside pgrep -x strace)" # which would keep the process from dying
-    wait $! 2>/dev/null
+    kill -KILL $strace # which would keep the process from dying
+    wait $strace 2>/dev/null
     check "watchdog: dbufd is started again" wait_for 60 is NRestarts 1
     check "watchdog: it records again" wait_for 60 told STARTED 2
     check "watchdog: by another process" test "$(main_pid)" != "$pid"
@@ -124,7 +125,7 @@ failures() {
 
     local pid
     pid=$(main_pid)
-    inside kill -KILL "$pid"
+    kill -KILL "$(outer_pid "$pid")"
     check "failures: killed, it is started again" wait_for 60 told STARTED
     check "failures: it says what it has cut off" grep -qE 'torn tail|unused room' <(journal)
     check "failures: systemctl stop" inside systemctl stop dbufd

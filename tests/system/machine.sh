@@ -18,8 +18,7 @@ machine=$tmp/machine
 machine_pid=
 suite=${SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")}
 system=build/system
-machine_packages=systemd,systemd-sysv,dbus,libsystemd0,libjemalloc2,procps,strace,e2fsprogs,bash-completion
-machine_packages+=,linux-image-cloud-amd64,initramfs-tools
+machine_packages=systemd,systemd-sysv,dbus,usr-is-merged,libsystemd0,libjemalloc2
 case $suite in
 bookworm) machine_packages+=,libconfig9 ;;
 *) machine_packages+=,libconfig11 ;;
@@ -38,21 +37,19 @@ machine_needs() {
 }
 
 # The root itself; another list of packages makes it anew. A half-made one is never taken for whole.
+# mmdebstrap mounts this machine's /dev and more there: in a namespace of its own, so that nothing of it
+# is left where a later rm could go through it.
 machine_root() {
     local root=$system/$suite
     mkdir -p "$system"
     exec {machine_lock}>"$root.lock"
     flock "$machine_lock"
     if [ "$(cat "$root.packages" 2>/dev/null)" != "$machine_packages" ]; then
-        rm -rf "$root" "$root.new" "$root.packages"
-        # The virtual machine's first disk needs only these drivers: a small initrd is a quick one.
-        mmdebstrap --quiet --variant=minbase --include="$machine_packages" \
-            --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
-            --dpkgopt='path-exclude=/usr/share/locale/*' \
-            --essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d"' \
-            --essential-hook='printf "MODULES=list\nCOMPRESS=gzip\n" >"$1/etc/initramfs-tools/conf.d/dbufd"' \
-            --essential-hook='printf "virtio_pci\nvirtio_blk\next4\n" >"$1/etc/initramfs-tools/modules"' \
-            "$suite" "$root.new" >"$root.log" 2>&1 || {
+        rm -rf --one-file-system "$root" "$root.new" "$root.packages"
+        unshare --mount mmdebstrap --quiet --variant=minbase --include="$machine_packages" \
+            --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --dpkgopt=force-unsafe-io \
+            --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+            --dpkgopt='path-exclude=/usr/share/man/*' "$suite" "$root.new" >"$root.log" 2>&1 || {
             tail -n 20 "$root.log"
             return 1
         }
@@ -140,6 +137,18 @@ configure() { cat >"$machine/etc/dbufd.conf"; }
 property() { inside systemctl show dbufd -P "$1"; }
 
 main_pid() { property MainPID; }
+
+# A process of the machine's, as this machine numbers it.
+outer_pid() {
+    local namespace
+    namespace=$(readlink "/proc/$(machine_leader)/ns/pid")
+    for status in /proc/[0-9]*/status; do
+        grep -qE "^NSpid:.*[[:space:]]$1\$" "$status" 2>/dev/null &&
+            [ "$(readlink "${status%/status}/ns/pid")" = "$namespace" ] &&
+            basename "${status%/status}" && return
+    done
+    return 1
+}
 
 # A cursor would be finer, but journalctl 252 misses the first entry behind one when it filters.
 journal_mark() { journal_since=$(date +@%s.%6N); }
