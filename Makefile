@@ -109,6 +109,7 @@ install: all
 	install -d $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system
 	sed 's|/usr/sbin/|$(PREFIX)/sbin/|' systemd/dbufd.service \
 		> $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system/dbufd.service
+	install -D -m 644 systemd/dbufd.catalog $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/catalog/dbufd.catalog
 	install -D -m 644 systemd/dbufd.sysusers $(DESTDIR)$(SYSTEMD_PREFIX)/sysusers.d/dbufd.conf
 	for page in man/*.[1-8]; do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit; \

@@ -82,15 +82,34 @@ static int stop(struct dbufd *d, int status)
     return status;
 }
 
+/* Reads and checks the configuration; its errors go where a person looks for them: to stderr as they
+ * are, or to the journal as events. NULL: *ret_rc has why, and that was told. */
+static struct config *load(const struct notify *notify, const struct command_line *line,
+                           const char *path, int *ret_rc)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    struct config *config = NULL;
+    FILE *errors = notify->journal ? open_memstream(&text, &bytes) : stderr;
+    if (errors == NULL)
+        errors = stderr;
+    *ret_rc = config_load(&config, path, line->overrides, line->override_count, errors);
+    if (errors != stderr && fclose(errors) == 0)
+        tell_config_errors(notify, text);
+    free(text);
+    return config;
+}
+
 /* The configuration, or the exit status in *ret_status: read, told to be wrong, checked, printed.
  */
-static struct config *configure(const struct command_line *line, int *ret_status)
+static struct config *configure(const struct notify *notify, const struct command_line *line,
+                                int *ret_status)
 {
     const char *path = line->config_path;
     if (path == NULL && access(CONFIG_DEFAULT_PATH, F_OK) == 0)
         path = CONFIG_DEFAULT_PATH;
-    struct config *config = NULL;
-    int rc = config_load(&config, path, line->overrides, line->override_count, stderr);
+    int rc;
+    struct config *config = load(notify, line, path, &rc);
     *ret_status = rc == 0 ? EX_OK : rc == -ENOMEM ? EX_OSERR : EX_CONFIG;
     if (rc == 0 && line->print_config)
         config_print(config, stdout);
@@ -116,15 +135,16 @@ static int record(const struct command_line *line)
     struct dbufd d = {.stop_fd = -1};
     for (int i = 0; i < FD_COUNT; i++)
         d.fds[i] = -1;
-    d.config = configure(line, &status);
+    notify_open(&d.notify);
+    d.config = configure(&d.notify, line, &status);
     if (d.config != NULL && !line->check && !line->print_config) {
-        notify_open(&d.notify);
         d.notify.debug = d.config->debug_mode;
         status = start(&d, line->duration_ns);
         if (status == EX_OK)
             run(&d);
         status = stop(&d, status);
     }
+    notify_close(&d.notify);
     config_free(d.config);
     return status;
 }

@@ -21,6 +21,7 @@
 
 #include "../disk/scan.h"
 #include "cpus.h"
+#include "thread.h"
 
 static const uint64_t second_ns = 1000000000;
 static const uint64_t retry_ns = 200000000;
@@ -30,6 +31,7 @@ struct reader {
     struct reader_options options;
     struct extent_header **extents; /* of the half being stored */
     pthread_t thread;
+    struct thread kernels; /* what the kernel knows of it */
     uint64_t housekeeping_told_ns;
 
     /* Written by the thread alone, read by the main thread. */
@@ -228,6 +230,7 @@ static void *reader_main(void *argument)
     struct db_half half;
     int rc;
 
+    thread_begin(&r->kernels, "reader");
     while ((rc = db_read(o->db, o->flush_ns, &half)) != 0) {
         uint64_t bytes = 0, took_ns = 0;
         if (rc == 1) {
@@ -243,6 +246,7 @@ static void *reader_main(void *argument)
     }
     set_state(r, READER_STORING);
     insist(r, finish_step, 0);
+    thread_end(&r->kernels);
     ssize_t n = write(o->ended_fd, &one, sizeof(one));
     assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
     return NULL;
@@ -276,6 +280,11 @@ void reader_join(struct reader *r)
     assert(rc == 0);
     free(r->extents);
     free(r);
+}
+
+uint64_t reader_preemptions(const struct reader *r)
+{
+    return thread_preemptions(&r->kernels);
 }
 
 void reader_account(const struct reader *r, struct reader_account *ret)
