@@ -5,32 +5,6 @@
 . "${0%/*}/machine.sh"
 machine_needs lifecycle || { tap_end; exit; }
 cleanup() { machine_close; }
-stream=/var/lib/dbufd/dbufd.dbuf
-
-# Every scenario begins with the service stopped, no recording, and a small quick configuration.
-begin() {
-    inside systemctl stop dbufd
-    rm -rf "$machine"/var/lib/dbufd/* "$machine"/etc/systemd/system/dbufd.service.d
-    inside systemctl daemon-reload
-    inside systemctl reset-failed
-    configure <<END
-buffer_capacity = "8MB";
-output_file_path = "$stream";
-stats_interval = "1s";
-source: { rate = "20MB"; };
-output: { segment_size = "64MiB"; };
-END
-    journal_mark
-}
-is() { test "$(property "$1")" = "$2"; } # is PROPERTY VALUE
-told() { test "$(entries "$1")" -ge "${2:-1}"; } # told EVENT [TIMES]
-whole() { inside dbufctl verify --random "$stream"; }
-drop_in() { # from standard input
-    mkdir -p "$machine/etc/systemd/system/dbufd.service.d"
-    cat >"$machine/etc/systemd/system/dbufd.service.d/test.conf"
-    inside systemctl daemon-reload
-}
-
 start() {
     inside systemctl stop dbufd
     journal_mark
@@ -142,8 +116,7 @@ reboot() {
     rebooted() { [ "$(machine_leader)" != "$before" ] && machine_up; }
     check "reboot: the machine comes back" wait_for 120 rebooted
     check "reboot: dbufd with it" wait_for 60 is ActiveState active
-    journal_since=
-    check "reboot: before it, all was stored" test "$(inside journalctl -u dbufd -b -1 -o json DBUFD_EVENT=STOPPED | wc -l)" = 1
+    check "reboot: before it, all was stored" test "$(journal -b -1 -o json DBUFD_EVENT=STOPPED | wc -l)" = 1
     check "reboot: systemctl stop" inside systemctl disable --quiet --now dbufd
     check "reboot: the recording goes over it, whole" whole
 }

@@ -161,6 +161,33 @@ journal() {
 # entries EVENT: how many entries of that event there are since the mark.
 entries() { journal -o json DBUFD_EVENT="$1" | grep -c '"DBUFD_EVENT"'; }
 
+# A scenario begins with the service stopped, no recording, and a small quick configuration.
+stream=/var/lib/dbufd/dbufd.dbuf
+begin() {
+    inside systemctl stop dbufd
+    rm -rf "$machine"/var/lib/dbufd/* "$machine"/etc/systemd/system/dbufd.service.d
+    inside systemctl daemon-reload
+    inside systemctl reset-failed
+    configure <<END
+buffer_capacity = "8MB";
+output_file_path = "$stream";
+stats_interval = "1s";
+source: { rate = "20MB"; };
+output: { segment_size = "64MiB"; };
+END
+    journal_mark
+}
+
+drop_in() { # a drop-in for the service, from standard input
+    mkdir -p "$machine/etc/systemd/system/dbufd.service.d"
+    cat >"$machine/etc/systemd/system/dbufd.service.d/test.conf"
+    inside systemctl daemon-reload
+}
+
+is() { test "$(property "$1")" = "$2"; } # is PROPERTY VALUE
+told() { test "$(entries "$1")" -ge "${2:-1}"; } # told EVENT [TIMES]
+whole() { inside dbufctl verify --random "$stream"; }
+
 scenarios() {
     local name
     for name in "$@"; do
