@@ -111,6 +111,9 @@ install: all
 		> $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system/dbufd.service
 	install -D -m 644 systemd/dbufd.catalog $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/catalog/dbufd.catalog
 	install -D -m 644 systemd/dbufd.sysusers $(DESTDIR)$(SYSTEMD_PREFIX)/sysusers.d/dbufd.conf
+	for file in systemd/drop-ins/*.conf; do \
+		install -D -m 644 $$file $(DESTDIR)$(PREFIX)/share/doc/dbufd/drop-ins/$${file##*/} || exit; \
+	done
 	for page in man/*.[1-8]; do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit; \
 	done

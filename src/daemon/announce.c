@@ -133,10 +133,9 @@ void tell_stopped(const struct dbufd *d)
                      "before they were safe: dbufctl verify tells what is missing",
                      stats.at_risk_bytes);
     char text[STATUS_BYTES];
-    (void)snprintf(text, sizeof(text),
-                   "stopped: %" PRIu64 " blocks, %s stored, nothing left in memory",
-                   stats.persisted_blocks,
-                   stats_bytes(stats.persisted_bytes, bytes, sizeof(bytes)));
+    (void)snprintf(
+        text, sizeof(text), "stopped: %" PRIu64 " blocks, %s stored, nothing left in memory",
+        stats.persisted_blocks, stats_bytes(stats.persisted_bytes, bytes, sizeof(bytes)));
     notify_event(&d->notify, EVENT_STOPPED, fields, 2, "%s", text);
     notify_status(text);
 }

@@ -13,12 +13,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "command_line.h"
 #include "dbufd.h"
+#include "sandbox.h"
 
 /* Everything up to READY=1. 0, or the exit status with the reason told. */
 static int start(struct dbufd *d, uint64_t duration_ns)
@@ -113,7 +115,12 @@ static struct config *configure(const struct notify *notify, const struct comman
     *ret_status = rc == 0 ? EX_OK : rc == -ENOMEM ? EX_OSERR : EX_CONFIG;
     if (rc == 0 && line->print_config)
         config_print(config, stdout);
-    if (rc == 0 && line->check)
+    /* The file of the service must be right for the service, whoever looks at it. */
+    if (rc == 0 && line->check && line->override_count == 0 && path != NULL &&
+        strcmp(path, CONFIG_DEFAULT_PATH) == 0 && !sandbox_inside() &&
+        !sandbox_check(stderr, config->output_file_path))
+        *ret_status = EX_CONFIG;
+    else if (rc == 0 && line->check)
         printf("dbufd: %s: the configuration is right\n", path != NULL ? path : "defaults");
     return config;
 }

@@ -61,9 +61,8 @@ void notify_open(struct notify *ret)
     struct limits *limits = calloc(1, sizeof(*limits));
     if (limits != NULL)
         (void)pthread_mutex_init(&limits->lock, NULL); /* cannot fail without attributes */
-    *ret = (struct notify){.journal = stderr_is_journal(),
-                           .watchdog_ns = watchdog_usec * 1000,
-                           .limits = limits};
+    *ret = (struct notify){
+        .journal = stderr_is_journal(), .watchdog_ns = watchdog_usec * 1000, .limits = limits};
 }
 
 /* An entry while it is put together; the journal wants "NAME=value" pieces. */
