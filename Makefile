@@ -26,7 +26,7 @@ PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev lib
 PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind spin systemd e2fsprogs \
 	util-linux procps
 PACKAGES_DEB := dpkg-dev
-PACKAGES_SYSTEM := mmdebstrap systemd-container lintian $(PACKAGES_DEB)
+PACKAGES_SYSTEM := mmdebstrap systemd-container qemu-system-x86 lintian $(PACKAGES_DEB)
 PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev
 
 comma := ,
