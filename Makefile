@@ -5,6 +5,7 @@
 #   make check      builds and runs every test; T=name runs one, SAN=thread|address with a sanitizer
 #   make bench      compares it with its peers; BENCH_QUICK=1 within a minute
 #   make install    DESTDIR= PREFIX=/usr; keeps an edited dbufd.conf
+#   make deb        a Debian package in build/
 #   make deps       gets the packages (Debian, asks for nothing)
 #
 # CC=clang works too. V=1 shows the commands.
@@ -19,10 +20,13 @@ endif
 SAN ?=
 T ?=
 VERSION := 0.1.0
+REVISION ?= 1
 
 PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev
 PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind libc6-dbg spin systemd e2fsprogs \
 	util-linux procps
+PACKAGES_DEB := dpkg-dev
+PACKAGES_SYSTEM := mmdebstrap systemd-container qemu-system-x86 lintian $(PACKAGES_DEB)
 PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev
 
 # What only a newer service manager knows.
@@ -66,10 +70,10 @@ $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/src $(B)/tests -name '*.d' 2>/dev/null)
 
 deps:
-	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK)
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_SYSTEM)
 
 # What `make run` and `make check` need is fetched by themselves; both then go on in a new make.
 run:
@@ -79,7 +83,7 @@ run:
 
 # Without SAN= the programs of ours alone run under both sanitizers as well.
 check:
-	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK)
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_SYSTEM)
 	@$(MAKE) --no-print-directory -j2 all units
 	@$(if $(SAN),,$(MAKE) --no-print-directory -j2 SAN=thread units)
 	@$(if $(SAN),,$(MAKE) --no-print-directory -j2 SAN=address units)
@@ -111,16 +115,28 @@ install: all
 	install -d $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system
 	sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|' $(SYSTEMD_254) systemd/dbufd.service \
 		> $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system/dbufd.service
+	install -D -m 644 systemd/dbufd.catalog $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/catalog/dbufd.catalog
 	install -D -m 644 systemd/dbufd.sysusers $(DESTDIR)$(SYSTEMD_PREFIX)/sysusers.d/dbufd.conf
+	install -D -m 644 etc/dbufd.bash-completion \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dbufd
+	ln -sf dbufd $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dbufctl
+	for file in systemd/drop-ins/*.conf; do \
+		install -D -m 644 $$file $(DESTDIR)$(PREFIX)/share/doc/dbufd/drop-ins/$${file##*/} || exit; \
+	done
 	for page in man/*.[1-8]; do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit; \
 	done
+
+# A Debian package, build/dbufd_VERSION-REVISION_ARCHITECTURE.deb
+deb:
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_DEB)
+	@systemd/deb/build $(B) $(VERSION)-$(REVISION)
 
 clean:
 	rm -rf build
 
 bench: bench-buffer
 
-.PHONY: all deps run check units bench bench-buffer install clean
+.PHONY: all deps run check units bench bench-buffer install deb clean
 .SECONDARY:
 .DELETE_ON_ERROR:

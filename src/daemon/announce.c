@@ -11,7 +11,7 @@
 
 #include "dbufd.h"
 
-enum { CORES_TEXT_BYTES = 256, BYTES_TEXT_BYTES = 24 };
+enum { CORES_TEXT_BYTES = 256, BYTES_TEXT_BYTES = 24, STATUS_BYTES = 1024 };
 
 struct stats_sources stats_sources(const struct dbufd *d)
 {
@@ -45,8 +45,11 @@ static const char *why_no_output(int error)
 int cannot(const struct dbufd *d, int status, const char *what, const char *where, int rc)
 {
     const char *why = status == EX_IOERR ? why_no_output(-rc) : strerror(-rc);
+    char text[STATUS_BYTES];
     const struct event_field fields[] = {{"ERRNO", NULL, (uint64_t)-rc}};
-    notify_event(&d->notify, EVENT_CANNOT_START, fields, 1, "cannot %s %s: %s", what, where, why);
+    (void)snprintf(text, sizeof(text), "cannot %s %s: %s", what, where, why);
+    notify_event(&d->notify, EVENT_CANNOT_START, fields, 1, "%s", text);
+    notify_failed(-rc, text);
     return status;
 }
 
@@ -80,12 +83,16 @@ static void tell_cores(const struct dbufd *d)
                      "no isolated cores for us: threads run where the kernel puts them (boot with "
                      "isolcpus=, or name cores by cpus.writers and cpus.reader)");
     const bool pinned = CPU_COUNT(&cores) != 0;
-    char reader[CORES_TEXT_BYTES] = "is not pinned";
+    char reader[CORES_TEXT_BYTES] = "none";
     if (d->cpus.reader_core >= 0)
-        (void)snprintf(reader, sizeof(reader), "is on core %d", d->cpus.reader_core);
-    notify_event(&d->notify, EVENT_CORES, NULL, 0, "the reader %s, the %u writers are %s%s", reader,
-                 (unsigned)d->config->writer_count, pinned ? "in turn on cores " : "not pinned",
-                 pinned ? cpus_format(&cores, text, sizeof(text)) : "");
+        (void)snprintf(reader, sizeof(reader), "%d", d->cpus.reader_core);
+    (void)cpus_format(&cores, text, sizeof(text));
+    const struct event_field fields[] = {{"READER_CORE", reader, 0},
+                                         {"WRITER_CORES", pinned ? text : "none", 0}};
+    notify_event(&d->notify, EVENT_CORES, fields, 2, "the reader is %s%s, the %u writers are %s%s",
+                 d->cpus.reader_core >= 0 ? "on core " : "not pinned",
+                 d->cpus.reader_core >= 0 ? reader : "", (unsigned)d->config->writer_count,
+                 pinned ? "in turn on cores " : "not pinned", pinned ? text : "");
 }
 
 void tell_started(const struct dbufd *d, const struct db_geometry *geometry)
@@ -115,17 +122,22 @@ void tell_stopped(const struct dbufd *d)
     const struct stats_sources sources = stats_sources(d);
     stats_gather(&sources, &d->begun, &stats);
     assert(stats.buffered_bytes == 0 && stats.buffered_blocks == 0);
+    stats_gather_preemptions(&sources, &stats);
     if (d->config->enable_stats)
         stats_report(&d->notify, &stats, /* final= */ 1);
     const struct event_field fields[] = {{"PERSISTED_BYTES", NULL, stats.persisted_bytes},
                                          {"PERSISTED_BLOCKS", NULL, stats.persisted_blocks}};
+    const struct event_field left[] = {{"BYTES", NULL, stats.at_risk_bytes}};
     if (stats.at_risk_bytes != 0)
-        notify_event(&d->notify, EVENT_LEFT_BEHIND, NULL, 0,
+        notify_event(&d->notify, EVENT_LEFT_BEHIND, left, 1,
                      "%" PRIu64
                      " bytes were stored in files that were deleted, cut or failed to sync "
                      "before they were safe: dbufctl verify tells what is missing",
                      stats.at_risk_bytes);
-    notify_event(&d->notify, EVENT_STOPPED, fields, 2,
-                 "stopped: %" PRIu64 " blocks, %s stored, nothing left in memory",
-                 stats.persisted_blocks, stats_bytes(stats.persisted_bytes, bytes, sizeof(bytes)));
+    char text[STATUS_BYTES];
+    (void)snprintf(
+        text, sizeof(text), "stopped: %" PRIu64 " blocks, %s stored, nothing left in memory",
+        stats.persisted_blocks, stats_bytes(stats.persisted_bytes, bytes, sizeof(bytes)));
+    notify_event(&d->notify, EVENT_STOPPED, fields, 2, "%s", text);
+    notify_status(text);
 }

@@ -22,6 +22,7 @@
 #include "../source/source.h"
 #include "config_value.h"
 #include "crash.h"
+#include "sandbox.h"
 
 /* Small segments would be mostly headers and checkpoints, and hardly hold an extent. */
 #define SEGMENT_BYTES_LEAST ((uint64_t)4 << 20)
@@ -139,16 +140,22 @@ static bool expand_path(const char *path, unsigned writer, char expanded[static 
     return true;
 }
 
-/* What stands in the way of making a file at `path`, into `why`; false: nothing. */
-static bool directory_problem(const char *path, char why[static PATH_MAX + 128])
+/* The directory that a file at `path` is in. */
+static void directory_of(const char *path, char directory[static PATH_MAX])
 {
     const char *slash = strrchr(path, '/');
     const int length = slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path);
-    const char *start = slash == NULL ? "." : path;
+
+    snprintf(directory, PATH_MAX, "%.*s", length, slash == NULL ? "." : path);
+}
+
+/* What stands in the way of making a file at `path`, into `why`; false: nothing. */
+static bool directory_problem(const char *path, char why[static PATH_MAX + 128])
+{
     char directory[PATH_MAX];
     struct stat status;
 
-    snprintf(directory, sizeof directory, "%.*s", length, start);
+    directory_of(path, directory);
     if (stat(directory, &status) < 0) {
         if (errno == ENOENT)
             snprintf(why, PATH_MAX + 128, "the directory %s is missing, make it or name another",
@@ -296,8 +303,13 @@ static void check_output(struct check *check)
               "its file name is too long, must be at most %d bytes: the segments' numbers "
               "are put into it",
               OUTPUT_NAME_MAX);
-    if (directory_problem(path, why)) /* the directory gets segments, whatever is there already */
+    if (directory_problem(path, why)) { /* it gets segments, whatever is there already */
         fault(check, id, id, "%s", why);
+        if (sandbox_inside()) {
+            directory_of(path, why);
+            sandbox_put_remedy(check->errors, why);
+        }
+    }
 }
 
 /* ---- The crash buffer ------------------------------------------------------------------------- */

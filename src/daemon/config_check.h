@@ -18,7 +18,8 @@ struct option_origin {
     bool bad;                      /* it was no value: the configuration still has the default */
 };
 
-/* Writes every fault among the good values to `errors`, one a line. Returns how many. May wait for
+/* Writes every fault among the good values to `errors`, one a line, and what to do in more lines,
+ * indented, where that is more than a word. Returns how many. May wait for
  * the disk; changes nothing there. */
 unsigned config_check(const struct config *config, const struct option_origin origins[OPTION_COUNT],
                       FILE *errors);

@@ -127,10 +127,9 @@ void crash_tell(const struct dbufd *d)
 {
     const struct crash *crash = &d->crash;
     const char *kind = crash_kind_name(crash->kind);
-    const struct event_field fields[] = {
-        {"CRASH_BUFFER", kind, 0},
-        {"REGION", crash->name, 0},
-        {"PATH", crash->path != NULL ? crash->path : "", 0}};
+    const struct event_field fields[] = {{"CRASH_BUFFER", kind, 0},
+                                         {"REGION", crash->name, 0},
+                                         {"PATH", crash->path != NULL ? crash->path : "", 0}};
 
     if (crash->kind == CRASH_FDSTORE)
         notify_event(&d->notify, EVENT_CRASH_BUFFER, fields, 2,
@@ -141,9 +140,10 @@ void crash_tell(const struct dbufd *d)
         notify_event(&d->notify, EVENT_CRASH_BUFFER, fields, 3,
                      "what is in memory survives a crash of dbufd: it lies in %s", crash->path);
     else if (crash->why_not == -EOPNOTSUPP)
-        notify_event(&d->notify, EVENT_NO_CRASH_BUFFER, fields, 1,
-                     "a crash of dbufd would lose what is in memory: there is no service manager to "
-                     "keep it; crash_buffer=file:PATH would do");
+        notify_event(
+            &d->notify, EVENT_NO_CRASH_BUFFER, fields, 1,
+            "a crash of dbufd would lose what is in memory: there is no service manager to "
+            "keep it; crash_buffer=file:PATH would do");
     else if (crash->why_not != 0)
         notify_event(&d->notify, EVENT_NO_CRASH_BUFFER, fields, 1,
                      "a crash of dbufd would lose what is in memory: the service manager does not "

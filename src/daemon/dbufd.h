@@ -67,6 +67,12 @@ void ask_stop(struct dbufd *d);
  * and goes on refusing, until what is in memory is where the next start finds it (d->left). */
 void run(struct dbufd *d);
 
+/* ---- config_errors.c ---- */
+
+/* Tells each of the errors that config_load has written: a line each, and more that begin with a
+ * space if it has more to say. */
+void tell_config_errors(const struct notify *notify, const char *errors);
+
 /* ---- announce.c ---- */
 
 /* The parts' accounts, for stats_gather. */

@@ -57,6 +57,7 @@ static void report(struct dbufd *d)
     struct stats stats;
     const struct stats_sources sources = stats_sources(d);
     stats_gather(&sources, &d->reported, &stats);
+    stats_gather_preemptions(&sources, &stats);
     stats_report(&d->notify, &stats, /* final= */ 0);
     d->reported = stats;
 }
@@ -131,6 +132,7 @@ static void on_tick(struct dbufd *d)
     notify_status(stats_status(&stats, text, sizeof(text)));
     d->ticked = stats;
     pet_watchdog(d);
+    notify_tick(&d->notify);
     if (atomic_load_explicit(&d->stop, memory_order_relaxed))
         notify_extend(10 * 1000000); /* draining: ten seconds more, each second */
     leave_if_due(d, &stats);

@@ -15,12 +15,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "command_line.h"
 #include "dbufd.h"
+#include "sandbox.h"
 
 /* Everything up to READY=1. 0, or the exit status with the reason told. */
 static int start(struct dbufd *d, uint64_t duration_ns)
@@ -92,19 +94,43 @@ static int stop(struct dbufd *d, int status)
     return status;
 }
 
+/* Reads and checks the configuration; its errors go where a person looks for them: to stderr as they
+ * are, or to the journal as events. NULL: *ret_rc has why, and that was told. */
+static struct config *load(const struct notify *notify, const struct command_line *line,
+                           const char *path, int *ret_rc)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    struct config *config = NULL;
+    FILE *errors = notify->journal ? open_memstream(&text, &bytes) : stderr;
+    if (errors == NULL)
+        errors = stderr;
+    *ret_rc = config_load(&config, path, line->overrides, line->override_count, errors);
+    if (errors != stderr && fclose(errors) == 0)
+        tell_config_errors(notify, text);
+    free(text);
+    return config;
+}
+
 /* The configuration, or the exit status in *ret_status: read, told to be wrong, checked, printed.
  */
-static struct config *configure(const struct command_line *line, int *ret_status)
+static struct config *configure(const struct notify *notify, const struct command_line *line,
+                                int *ret_status)
 {
     const char *path = line->config_path;
     if (path == NULL && access(CONFIG_DEFAULT_PATH, F_OK) == 0)
         path = CONFIG_DEFAULT_PATH;
-    struct config *config = NULL;
-    int rc = config_load(&config, path, line->overrides, line->override_count, stderr);
+    int rc;
+    struct config *config = load(notify, line, path, &rc);
     *ret_status = rc == 0 ? EX_OK : rc == -ENOMEM ? EX_OSERR : EX_CONFIG;
     if (rc == 0 && line->print_config)
         config_print(config, stdout);
-    if (rc == 0 && line->check)
+    /* The file of the service must be right for the service, whoever looks at it. */
+    if (rc == 0 && line->check && line->override_count == 0 && path != NULL &&
+        strcmp(path, CONFIG_DEFAULT_PATH) == 0 && !sandbox_inside() &&
+        !sandbox_check(stderr, config->output_file_path))
+        *ret_status = EX_CONFIG;
+    else if (rc == 0 && line->check)
         printf("dbufd: %s: the configuration is right\n", path != NULL ? path : "defaults");
     return config;
 }
@@ -128,7 +154,7 @@ static int record(const struct command_line *line)
         d.fds[i] = -1;
     d.crash.file = -1;
     notify_open(&d.notify);
-    d.config = configure(line, &status);
+    d.config = configure(&d.notify, line, &status);
     if (d.config == NULL && !line->check)
         crash_save_found(&d.notify);
     if (d.config != NULL && !line->check && !line->print_config) {
@@ -136,10 +162,13 @@ static int record(const struct command_line *line)
         status = start(&d, line->duration_ns);
         if (status == EX_OK)
             run(&d);
-        if (d.left) /* held writers never end: the process ends around them */
+        if (d.left) { /* held writers never end: the process ends around them */
+            notify_close(&d.notify);
             _exit(EX_TEMPFAIL);
+        }
         status = stop(&d, status);
     }
+    notify_close(&d.notify);
     config_free(d.config);
     return status;
 }

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,9 +24,12 @@
 #include <sys/uio.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
+
+#include "limit.h"
 
 enum { FIELDS_MAX = 64, FIELD_BYTES = 512, LINE_BYTES = 2048, BARRIER_USEC = 5000000 };
 
@@ -37,6 +41,12 @@ static const struct {
 #define EVENT(name, priority, id) [EVENT_##name] = {priority, id, #name},
 #include "events.def"
 #undef EVENT
+};
+
+/* Any thread may tell something; a writer does so only when its source begins or ends. */
+struct limits {
+    pthread_mutex_t lock;
+    struct limit of[EVENT_COUNT];
 };
 
 /* The service manager says which file it has put behind stderr; if it is still that one, it is the
@@ -55,7 +65,11 @@ void notify_open(struct notify *ret)
     uint64_t watchdog_usec = 0;
     if (sd_watchdog_enabled(/* unset_environment= */ 0, &watchdog_usec) <= 0)
         watchdog_usec = 0;
-    *ret = (struct notify){.journal = stderr_is_journal(), .watchdog_ns = watchdog_usec * 1000};
+    struct limits *limits = calloc(1, sizeof(*limits));
+    if (limits != NULL)
+        (void)pthread_mutex_init(&limits->lock, NULL); /* cannot fail without attributes */
+    *ret = (struct notify){
+        .journal = stderr_is_journal(), .watchdog_ns = watchdog_usec * 1000, .limits = limits};
 }
 
 /* An entry while it is put together; the journal wants "NAME=value" pieces. */
@@ -90,26 +104,102 @@ static bool send_to_journal(enum event event, const struct event_field *fields, 
             add(&entry, "DBUFD_%s=%s", fields[i].name, fields[i].text);
         else
             add(&entry, "DBUFD_%s=%" PRIu64, fields[i].name, fields[i].number);
+        if (strcmp(fields[i].name, "ERRNO") == 0)
+            add(&entry, "ERRNO=%" PRIu64, fields[i].number);
     }
     assert(entry.count < FIELDS_MAX);
     entry.pieces[entry.count++] = (struct iovec){.iov_base = line, .iov_len = strlen(line)};
     return sd_journal_sendv(entry.pieces, entry.count) >= 0;
 }
 
+/* The journal's name for the line that a person reads. */
+static const char message_is[] = "MESSAGE=";
+enum { MESSAGE_BYTES = sizeof(message_is) - 1 };
+
+static void tell(const struct notify *notify, enum event event, const struct event_field *fields,
+                 size_t field_count, char line[static LINE_BYTES])
+{
+    memcpy(line, message_is, MESSAGE_BYTES);
+    if (!notify->journal || !send_to_journal(event, fields, field_count, line))
+        fprintf(stderr, "dbufd: %s\n", line + MESSAGE_BYTES);
+}
+
+/* ---- Repetition ------------------------------------------------------------------------------ */
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail */
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void tell_left_out(const struct notify *notify, enum event event, uint64_t count)
+{
+    const struct event_field fields[] = {{"OF_EVENT", events[event].name, 0},
+                                         {"COUNT", NULL, count}};
+    char line[LINE_BYTES];
+    (void)snprintf(line + MESSAGE_BYTES, sizeof(line) - MESSAGE_BYTES,
+                   "%s came too often: %" PRIu64 " more of it were left out within a minute",
+                   events[event].name, count);
+    tell(notify, EVENT_LEFT_OUT, fields, 2, line);
+}
+
+static bool allowed(const struct notify *notify, enum event event)
+{
+    struct limits *limits = notify->limits;
+    uint64_t left_out;
+    /* A report comes as often as the user wants it, and of a wrong file every mistake is told. */
+    if (limits == NULL || event == EVENT_REPORT || event == EVENT_CONFIG_INVALID)
+        return true;
+    const uint64_t now = now_ns();
+    (void)pthread_mutex_lock(&limits->lock);
+    const bool over = limit_over(&limits->of[event], now, /* end= */ false, &left_out);
+    const bool allow = limit_allow(&limits->of[event], now);
+    (void)pthread_mutex_unlock(&limits->lock);
+    if (over)
+        tell_left_out(notify, event, left_out);
+    return allow;
+}
+
+static void tell_all_left_out(const struct notify *notify, bool end)
+{
+    struct limits *limits = notify->limits;
+    const uint64_t now = now_ns();
+    for (int event = 0; limits != NULL && event < EVENT_COUNT; event++) {
+        uint64_t left_out;
+        (void)pthread_mutex_lock(&limits->lock);
+        const bool over = limit_over(&limits->of[event], now, end, &left_out);
+        (void)pthread_mutex_unlock(&limits->lock);
+        if (over)
+            tell_left_out(notify, (enum event)event, left_out);
+    }
+}
+
+void notify_tick(const struct notify *notify)
+{
+    tell_all_left_out(notify, /* end= */ false);
+}
+
+void notify_close(struct notify *notify)
+{
+    tell_all_left_out(notify, /* end= */ true);
+    if (notify->limits != NULL)
+        (void)pthread_mutex_destroy(&notify->limits->lock);
+    free(notify->limits);
+    notify->limits = NULL;
+}
+
 void notify_event(const struct notify *notify, enum event event, const struct event_field *fields,
                   size_t field_count, const char *format, ...)
 {
-    static const char prefix[] = "MESSAGE=";
     char line[LINE_BYTES];
-    if (events[event].priority == LOG_DEBUG && !notify->debug)
+    if ((events[event].priority == LOG_DEBUG && !notify->debug) || !allowed(notify, event))
         return;
-    memcpy(line, prefix, sizeof(prefix));
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(line + sizeof(prefix) - 1, sizeof(line) - sizeof(prefix), format, args);
+    (void)vsnprintf(line + MESSAGE_BYTES, sizeof(line) - MESSAGE_BYTES, format, args);
     va_end(args);
-    if (!notify->journal || !send_to_journal(event, fields, field_count, line))
-        fprintf(stderr, "dbufd: %s\n", line + sizeof(prefix) - 1);
+    tell(notify, event, fields, field_count, line);
 }
 
 void notify_ready(void)
@@ -125,6 +215,13 @@ void notify_status(const char *text)
 void notify_stopping(void)
 {
     (void)sd_notify(0, "STOPPING=1");
+}
+
+void notify_failed(int error, const char *text)
+{
+    (void)sd_notifyf(0, "STATUS=%s", text);
+    if (error != 0)
+        (void)sd_notifyf(0, "ERRNO=%d", error);
 }
 
 void notify_extend(uint64_t usec)

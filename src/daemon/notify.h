@@ -25,26 +25,36 @@ struct notify {
     bool journal; /* stderr is the journal, so its own protocol can be used */
     bool debug;   /* events of priority debug are told too */
     uint64_t watchdog_ns; /* systemd wants a sign of life this often; 0: it does not */
+    struct limits *limits; /* how often each event was told; NULL: no limit */
 };
 
 /* Finds out where we run. */
 void notify_open(struct notify *ret);
+/* Tells what is left to be told. */
+void notify_close(struct notify *notify);
 
-/* One journal field of an event: DBUFD_<name>, a text or, with text NULL, a number. */
+/* One journal field of an event: DBUFD_<name>, a text or, with text NULL, a number. ERRNO becomes
+ * the journal's own field of that name too. */
 struct event_field {
     const char *name;
     const char *text;
     uint64_t number;
 };
 
+/* An event that comes too often is left out (see limit.h), but for reports and wrong settings. */
 void notify_event(const struct notify *notify, enum event event, const struct event_field *fields,
                   size_t field_count, const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* To be called each second: tells how many events were left out, when their time has come. */
+void notify_tick(const struct notify *notify);
 
 /* Writers run. */
 void notify_ready(void);
 /* The one line that `systemctl status` shows. */
 void notify_status(const char *text);
 void notify_stopping(void);
+/* Why it ends, for `systemctl status`: `error` is an errno, or 0. */
+void notify_failed(int error, const char *text);
 /* Gives a slow stop or start `usec` more microseconds. */
 void notify_extend(uint64_t usec);
 /* ---- Descriptors that the service manager keeps while dbufd is started again ---- */

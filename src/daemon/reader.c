@@ -22,6 +22,7 @@
 #include "../disk/scan.h"
 #include "cpus.h"
 #include "disk_events.h"
+#include "thread.h"
 
 static const uint64_t second_ns = 1000000000;
 static const uint64_t retry_ns = 200000000;
@@ -32,6 +33,7 @@ struct reader {
     struct extent_header **extents; /* of the half being stored */
     pthread_t thread;
     pthread_mutex_t storing; /* the thread's from storing a half until it is freed, but for its rests */
+    struct thread kernels; /* what the kernel knows of it */
     uint64_t housekeeping_told_ns;
 
     /* Written by the thread alone, read by the main thread. */
@@ -208,6 +210,7 @@ static void *reader_main(void *argument)
     struct db_half half;
     int rc;
 
+    thread_begin(&r->kernels, "reader");
     while ((rc = db_read(o->db, o->flush_ns, &half)) != 0) {
         uint64_t bytes = 0, took_ns = 0;
         if (rc == 1) {
@@ -227,6 +230,7 @@ static void *reader_main(void *argument)
     (void)pthread_mutex_lock(&r->storing);
     set_state(r, READER_STORING);
     insist(r, finish_step, 0);
+    thread_end(&r->kernels);
     set_state(r, READER_WAITING);
     (void)pthread_mutex_unlock(&r->storing);
     ssize_t n = write(o->ended_fd, &one, sizeof(one));
@@ -281,6 +285,11 @@ void reader_join(struct reader *r)
     (void)pthread_mutex_destroy(&r->storing);
     free(r->extents);
     free(r);
+}
+
+uint64_t reader_preemptions(const struct reader *r)
+{
+    return thread_preemptions(&r->kernels);
 }
 
 void reader_account(const struct reader *r, struct reader_account *ret)

@@ -53,4 +53,7 @@ struct reader_account {
 };
 void reader_account(const struct reader *reader, struct reader_account *ret);
 
+/* How often it was preempted; reads a file. */
+uint64_t reader_preemptions(const struct reader *reader);
+
 #endif

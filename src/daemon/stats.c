@@ -119,6 +119,14 @@ void stats_gather(const struct stats_sources *sources, const struct stats *befor
     gather_heap(ret);
 }
 
+void stats_gather_preemptions(const struct stats_sources *sources, struct stats *ret)
+{
+    ret->reader_preemptions = reader_preemptions(sources->reader);
+    ret->writer_preemptions = 0;
+    for (unsigned i = 0; i < sources->writer_count; i++)
+        ret->writer_preemptions += writer_preemptions(sources->writers[i]);
+}
+
 /* ---- In words
  * ------------------------------------------------------------------------------------ */
 

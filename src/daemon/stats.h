@@ -44,6 +44,9 @@ struct stats_sources {
 void stats_gather(const struct stats_sources *sources, const struct stats *before,
                   struct stats *ret);
 
+/* Adds what costs a file for each thread: how often they were preempted. */
+void stats_gather_preemptions(const struct stats_sources *sources, struct stats *ret);
+
 /* The report: one line for a person, every figure as a journal field. `final`: the last one. */
 void stats_report(const struct notify *notify, const struct stats *stats, int final);
 

@@ -15,12 +15,14 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cpus.h"
+#include "thread.h"
 
 enum { LINE_BYTES = 64 };
 
@@ -41,6 +43,7 @@ struct writer {
     int error;
     bool started;
     pthread_t thread;
+    struct thread kernels; /* what the kernel knows of it */
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -161,6 +164,9 @@ static void *writer_main(void *argument)
 {
     struct writer *w = argument;
     const uint64_t one = 1;
+    char name[LINE_BYTES];
+    (void)snprintf(name, sizeof(name), "writer-%u", w->options.source.writer);
+    thread_begin(&w->kernels, name);
     w->begun_ns = clock_ns(CLOCK_MONOTONIC);
 
     int rc = 1;
@@ -168,6 +174,7 @@ static void *writer_main(void *argument)
         rc = cycle(w);
     w->error = rc;
     tell_end(w, rc);
+    thread_end(&w->kernels);
     ssize_t n = write(w->options.ended_fd, &one, sizeof(one));
     assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
     return NULL;
@@ -206,6 +213,11 @@ int writer_close(struct writer *w)
     source_close(w->source);
     free(w);
     return error;
+}
+
+uint64_t writer_preemptions(const struct writer *w)
+{
+    return thread_preemptions(&w->kernels);
 }
 
 void writer_account(const struct writer *w, struct writer_account *ret)

@@ -48,4 +48,7 @@ struct writer_account {
 };
 void writer_account(const struct writer *writer, struct writer_account *ret);
 
+/* How often it was preempted; reads a file. */
+uint64_t writer_preemptions(const struct writer *writer);
+
 #endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What stands between the service and a folder that is not its own: systemd keeps everything but
+ * /var/lib/dbufd read-only for it, and some of it out of its sight. With notify.c the only one to see
+ * libsystemd. Main thread.
+ */
+#ifndef DBUFD_DAEMON_SANDBOX_H
+#define DBUFD_DAEMON_SANDBOX_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+/* Whether this process is a service of the system's. */
+bool sandbox_inside(void);
+
+/* Writes what an administrator has to do so that the service may write to `directory`: the lines for
+ * `systemctl edit` and the commands, each line indented. Nothing, if the folder is the service's. */
+void sandbox_put_remedy(FILE *out, const char *directory);
+
+/* For a configuration that is the service's, looked at from outside of it: whether the installed
+ * service could write to the folder of `path`. If not, writes why and what to do. It asks the service
+ * manager; where there is none, or no such service, nothing stands between. */
+bool sandbox_check(FILE *out, const char *path);
+
+#endif
