@@ -47,7 +47,7 @@ MAINS := src/daemon/main.c src/ctl/main.c
 PARTS := $(filter-out $(MAINS),$(wildcard src/*/*.c))
 CTL_PARTS := $(wildcard src/ctl/*.c) $(wildcard src/disk/*.c) src/source/random.c \
 	src/buffer/region.c src/buffer/region_read.c src/daemon/replay.c src/daemon/replay_there.c
-UNITS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c tests/stress/*.c))
+UNITS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c tests/stress/*.c tests/fault/*.c))
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 say = $(if $(V),,@echo '  $(1)' $(2);)
 

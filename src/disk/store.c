@@ -155,8 +155,9 @@ static int open_segments(struct store *store, const struct stream_files *files)
 {
     struct recovery *recovery = malloc(sizeof(*recovery)); /* it is large */
     const struct store_before *before = store->options.before;
-    int rc =
-        recovery ? recover_look(files, before ? before->target : NULL, recovery) : -ENOMEM;
+    int rc = recovery ? recover_look(files, before ? before->target : NULL, store->options.output,
+                                     recovery)
+                      : -ENOMEM;
 
     if (rc < 0) {
         free(recovery);

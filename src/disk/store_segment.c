@@ -359,12 +359,11 @@ int store_end(struct store *store, uint32_t flags)
     return 0;
 }
 
-/* Leaves the open segment at the mark. */
-static void leave(struct store *store, int error)
+/* Leaves the open segment at the mark; `gone`: nothing that was in it is there any more. */
+static void leave(struct store *store, int error, bool gone)
 {
     struct segment *segment = &store->segment;
     const struct mark *mark = &store->mark;
-    bool gone = error == ENOENT;
     bool worthless = store->created && mark->offset == store->begun_offset;
     uint64_t from = gone ? 0 : store->durable_offset;
 
@@ -401,7 +400,7 @@ int store_look(struct store *store)
     if (rc == -ESTALE)
         store->rotate_asked = true;
     else if (rc == -ENOENT)
-        leave(store, ENOENT);
+        leave(store, ENOENT, true);
     else
         return rc;
     return 0;
@@ -416,7 +415,7 @@ static bool is_passing(int rc)
 bool store_recover(struct store *store, int rc)
 {
     if (store->begun && !store->device && (store->distrusted || !is_passing(rc))) {
-        leave(store, -rc);
+        leave(store, -rc, false);
         return true;
     }
     if (!no_room(rc) || store->device)
@@ -427,7 +426,7 @@ bool store_recover(struct store *store, int rc)
         store->position -= store->partial;
         store->partial = 0;
         if (cut < 0) {
-            leave(store, -cut);
+            leave(store, -cut, false);
             return true;
         }
     }
