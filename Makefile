@@ -3,6 +3,7 @@
 #   make            builds build/dbufd and build/dbufctl
 #   make run        records ten seconds of random data, shows its reports, verifies every byte
 #   make check      builds and runs every test; T=name runs one, SAN=thread|address with a sanitizer
+#   make soak       the tests that draw lots, for hours: SEED= draws the same again, T=name runs one
 #   make bench      compares it with its peers; BENCH_QUICK=1 within a minute
 #   make install    DESTDIR= PREFIX=/usr; keeps an edited dbufd.conf
 #   make deb        a Debian package in build/
@@ -91,6 +92,15 @@ check:
 
 units: $(UNITS)
 
+# Those that look at more, or longer, with SOAK in the environment.
+SOAKS := test_sweep test_power_cut
+soak:
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK)
+	@$(MAKE) --no-print-directory -j2 all units
+	@status=0; for test in $(if $(T),$(T),$(SOAKS)); do \
+		SOAK=1 TEST_LIMIT_S=14400 tests/run $$test $(B) || status=1; \
+	done; exit $$status
+
 # Compares the double buffer with others; the lines are explained in tests/bench/buffer.c.
 bench-buffer:
 	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_BENCH)
@@ -137,6 +147,6 @@ clean:
 
 bench: bench-buffer
 
-.PHONY: all deps run check units bench bench-buffer install deb clean
+.PHONY: all deps run check soak units bench bench-buffer install deb clean
 .SECONDARY:
 .DELETE_ON_ERROR:

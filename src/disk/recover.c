@@ -75,12 +75,41 @@ static int sync_file(const struct output *output, const char *path)
     return rc;
 }
 
+/* Blocks of an extent that is damaged, and stays in the file because a whole one is behind it: their
+ * sequences are not given a second time, or nobody could tell which are meant. */
+struct lost {
+    uint64_t next_block[FORMAT_WRITERS_MAX]; /* 0: nothing is lost */
+};
+
+static void add_lost(struct lost *lost, const struct extent_header *header)
+{
+    uint64_t next_block = header->first_block + header->block_count;
+
+    if (next_block > lost->next_block[header->writer])
+        lost->next_block[header->writer] = next_block;
+}
+
+static void skip_lost(struct lost *lost, struct tally *tally)
+{
+    for (unsigned w = 0; w < FORMAT_WRITERS_MAX; w++) {
+        if (lost->next_block[w] > tally->writers[w].next_block) {
+            tally->writers[w].next_block = lost->next_block[w];
+            if (tally->writer_count <= w)
+                tally->writer_count = w + 1;
+        }
+        lost->next_block[w] = 0;
+    }
+}
+
 /* A whole extent of the segment. */
-static void add_extent(struct recovery *recovery, const struct scan_extent *extent)
+static void add_extent(struct recovery *recovery, const struct scan_extent *extent,
+                       struct lost *lost)
 {
     struct tally *tally = &recovery->tally;
     const struct extent_header *header = extent->header;
 
+    if (recovery->torn)
+        skip_lost(lost, tally);
     if (header->flags & EXTENT_CHECKPOINT) {
         const struct checkpoint_writer *writers;
         const struct checkpoint *checkpoint = scan_checkpoint(extent->data, header->used, &writers);
@@ -108,6 +137,7 @@ static int read_extents(struct scan *scan, const struct stream_file *file,
                         const struct store_target *in_memory, struct recovery *recovery)
 {
     struct scan_extent extent;
+    struct lost lost = {0};
     bool orphans = false;
 
     while (scan_next(scan, &extent) == 1) {
@@ -116,11 +146,14 @@ static int read_extents(struct scan *scan, const struct stream_file *file,
         /* Only a checkpoint says what came before. */
         bool start = recovery->found || (whole && extent.header->flags & EXTENT_CHECKPOINT);
         if (newer && start)
-            add_extent(recovery, &extent);
+            add_extent(recovery, &extent, &lost);
         else if (newer)
             orphans = true;
         else if (!whole && extent.fault != SCAN_EMPTY_TAIL) {
             recovery->torn = true;
+            if (extent.fault == SCAN_DATA_CHANGED && recovery->found &&
+                extent.header->seq >= recovery->tally.next_seq)
+                add_lost(&lost, extent.header);
             if (is_in_memory(in_memory, file, extent.offset))
                 break;
         }
