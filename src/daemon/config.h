@@ -17,11 +17,12 @@
 
 #define CONFIG_DEFAULT_PATH "/etc/dbufd.conf"
 
+enum output_io { IO_AUTO, IO_URING, IO_PWRITE, IO_BUFFERED };
 enum cpus_wait { WAIT_PARK, WAIT_SPIN };
 
 /* One member for each line of options.def; sizes in bytes, times in ns. The CHOICE members are the
  * index of the chosen name, and the names are in the order of enum source_kind, source_framing,
- * store_format, store_durability and cpus_wait. */
+ * store_format, store_durability, output_io and cpus_wait. */
 struct config {
 #define BOOL(field, key, dflt, help)               bool field;
 #define COUNT(field, key, dflt, least, most, help) uint64_t field;

@@ -71,8 +71,8 @@ static void add_extent(struct recovery *recovery, const struct scan_extent *exte
 static bool is_in_memory(const struct store_target *in_memory, const struct stream_file *file,
                          uint64_t offset)
 {
-    return in_memory && (file->number > in_memory->number || (file->number == in_memory->number &&
-                                                              offset >= in_memory->offset));
+    return in_memory && (file->number > in_memory->number ||
+                         (file->number == in_memory->number && offset >= in_memory->offset));
 }
 
 /* -EBADMSG: there are whole extents, but no checkpoint that says where they belong. */

@@ -526,6 +526,10 @@ static void test_cross_checks(void **state)
          "output.segment_size\n"},
         {"output.retain_size=2GiB", NULL, NULL, ""},
         {"output.format=raw", "output.retain_size=4GiB", NULL, ""},
+        {"output.format=raw", "output.io=pwrite", NULL,
+         "-o output.io=pwrite: output.io \"uring\" and \"pwrite\" are for segments, with output.format "
+         "\"raw\" it must be \"auto\" or \"buffered\"\n"},
+        {"output.format=raw", "output.io=buffered", NULL, ""},
         {"source.framing=lines", NULL, NULL,
          "-o source.framing=lines: source.framing \"lines\" needs source.type \"pipe\"\n"},
         {"source.type=pipe", NULL, NULL,
@@ -811,6 +815,7 @@ static const char *const other_pipe[] = {"buffer_capacity=30000001",
                                          "output.durability=interval",
                                          "output.sync_interval=1h",
                                          "output.flush_interval=999999999ns",
+                                         "output.io=uring",
                                          "output.min_free=0",
                                          NULL};
 static const char *const other_raw[] = {"output_file_path=/dev/null", "output.format=raw", NULL};
