@@ -23,7 +23,7 @@ T ?=
 VERSION := 0.1.0
 REVISION ?= 1
 
-PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev
+PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev liburing-dev
 PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind libc6-dbg spin systemd e2fsprogs \
 	util-linux procps
 PACKAGES_DEB := dpkg-dev
@@ -41,12 +41,12 @@ override CFLAGS += -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wco
 SAN_LIST := $(if $(filter address,$(SAN)),address$(comma)undefined,$(SAN))
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN_LIST))
 # A sanitizer brings an allocator of its own.
-LIBS_DAEMON := -lconfig -lsystemd $(if $(SAN),,-ljemalloc)
+LIBS_DAEMON := -lconfig -lsystemd -luring $(if $(SAN),,-ljemalloc)
 LIBS_TEST := -lcmocka $(LIBS_DAEMON)
 
 MAINS := src/daemon/main.c src/ctl/main.c
 PARTS := $(filter-out $(MAINS),$(wildcard src/*/*.c))
-CTL_PARTS := $(wildcard src/ctl/*.c) $(wildcard src/disk/*.c) src/source/random.c \
+CTL_PARTS := $(wildcard src/ctl/*.c) $(filter-out src/disk/uring.c,$(wildcard src/disk/*.c)) src/source/random.c \
 	src/buffer/region.c src/buffer/region_read.c src/daemon/replay.c src/daemon/replay_there.c
 UNITS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c tests/stress/*.c tests/fault/*.c))
 obj = $(patsubst %.c,$(B)/%.o,$(1))

@@ -340,6 +340,17 @@ static void check_output(struct check *check)
     }
 }
 
+static void check_io(struct check *check)
+{
+    const struct config *c = check->config;
+
+    if (good(check, OPTION_output_io) && good(check, OPTION_output_format) &&
+        c->output_format == STORE_RAW && (c->output_io == IO_URING || c->output_io == IO_PWRITE))
+        fault(check, OPTION_output_io, OPTION_output_format,
+              "output.io \"uring\" and \"pwrite\" are for segments, with output.format \"raw\" it "
+              "must be \"auto\" or \"buffered\"");
+}
+
 /* ---- The crash buffer ------------------------------------------------------------------------- */
 
 static void check_crash_buffer(struct check *check)
@@ -428,6 +439,7 @@ unsigned config_check(const struct config *config, const struct option_origin or
     check_rotation(&check);
     check_source(&check);
     check_output(&check);
+    check_io(&check);
     check_crash_buffer(&check);
     check_cpus(&check);
     return check.faults;

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../disk/output.h"
 #include "config.h"
 #include "crash.h"
 #include "notify.h"
@@ -33,6 +34,7 @@ struct dbufd {
     struct notify notify;
     struct cpus_plan cpus;
     struct crash crash;
+    struct output uring; /* context NULL: none */
     struct store *store;
     struct db *db;
     struct reader *reader;
@@ -54,6 +56,7 @@ struct dbufd {
 /* ---- parts.c: each makes one part from the configuration. 0 or -errno. ---- */
 int open_fds(struct dbufd *d, uint64_t duration_ns);
 int plan_cores(struct dbufd *d);
+int start_uring(struct dbufd *d);
 int start_store(struct dbufd *d, const struct db_geometry *geometry);
 int start_buffer(struct dbufd *d, const struct db_geometry *geometry);
 int open_writers(struct dbufd *d);

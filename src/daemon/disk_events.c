@@ -33,6 +33,12 @@ static enum event describe(const struct store_event *e, char *text)
             "no O_DIRECT there (%s): written through the page cache, and out of it at once",
             strerror(e->error));
         return EVENT_NO_DIRECT_IO;
+    case STORE_NO_OVERLAP:
+        (void)snprintf(
+            text, TEXT_BYTES,
+            "no io_uring there (%s): one write at a time, and the disk rests between two",
+            strerror(e->error));
+        return EVENT_NO_URING;
     case STORE_NO_PREALLOCATE:
         (void)snprintf(text, TEXT_BYTES,
                        "room cannot be reserved there (%s): segments grow as they are written",

@@ -85,7 +85,11 @@ static int allocate_store(struct store **ret, const struct store_options *option
                                                    .min_block = options->min_block,
                                                    .max_block = options->max_block};
     bool raw = options->format == STORE_RAW;
-    store->manner = (struct segment_manner){.direct = !raw, .ahead = !raw, .preallocate = !raw};
+    store->manner = (struct segment_manner){.direct = !raw && !options->buffered,
+                                            .direct_only = !raw && options->direct_only,
+                                            .ahead = !raw,
+                                            .preallocate = !raw,
+                                            .overlap = true};
     if (!store->options.path || !store->next_blocks || !store->page) {
         store_free(store);
         return -ENOMEM;
@@ -238,6 +242,31 @@ static int remove_next(const struct store *store)
     return rc == -ENOENT ? 0 : rc;
 }
 
+/* The newest file is the only one that a killed process can have had writes in flight to. */
+static int await_newest(const struct stream_files *files)
+{
+    int rc = files->count > 0 ? segment_await(files->files[files->count - 1].path) : 0;
+
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int store_await(const char *path)
+{
+    struct stream_lock lock;
+    struct stream_files files;
+    int rc = stream_lock(path, &lock);
+
+    if (rc < 0)
+        return rc;
+    rc = stream_list(path, &files);
+    if (rc == 0) {
+        rc = await_newest(&files);
+        stream_files_free(&files);
+    }
+    stream_unlock(&lock);
+    return rc;
+}
+
 static int open_files(struct store *store)
 {
     struct stream_files files;
@@ -250,8 +279,10 @@ static int open_files(struct store *store)
     if (rc < 0)
         return rc;
     store->numbered = files.count > 0 && files.files[files.count - 1].number > 0;
-    rc =
-        store->options.format == STORE_RAW ? open_raw(store, &files) : open_segments(store, &files);
+    rc = await_newest(&files);
+    if (rc == 0)
+        rc = store->options.format == STORE_RAW ? open_raw(store, &files)
+                                                : open_segments(store, &files);
     stream_files_free(&files);
     return rc;
 }

@@ -21,6 +21,8 @@ enum store_durability { DURABILITY_NONE, DURABILITY_INTERVAL, DURABILITY_HALF };
 /* Something that the user should know and that is no failure of a call. */
 enum store_event_kind {
     STORE_NO_DIRECT,       /* O_DIRECT refused (error, path): buffered writes from here on */
+    STORE_NO_OVERLAP,      /* several writes in flight refused (error, path): one at a time from here
+                              on */
     STORE_NO_PREALLOCATE,  /* fallocate refused (error, path): segments grow as they are written */
     STORE_SEGMENT_OPENED,  /* path, number */
     STORE_SEGMENT_CLOSED,  /* path, number, bytes */
@@ -78,6 +80,8 @@ struct store_options {
     uint64_t min_free_bytes;   /* of the file system; less left counts as ENOSPC */
     size_t extent_bytes_max;   /* the largest extent that will come */
     unsigned writer_count;
+    bool buffered;    /* do not try O_DIRECT */
+    bool direct_only; /* do not go without: -EINVAL. Of segments in files only */
     bool random; /* the blocks are the random source's, with these parameters: */
     uint64_t seed;
     uint32_t min_block, max_block;
@@ -101,6 +105,11 @@ struct store;
  * the segment when there is room. A character device or FIFO is written straight, in either format,
  * as a stream of its own; it is not locked. */
 int store_open(struct store **ret, const struct store_options *options);
+
+/* Whoever wants to read a stream that a killed process was writing must wait until what that had in
+ * flight has arrived: until then nothing says what will be in the newest file. store_open does.
+ * -EWOULDBLOCK: another process has the stream; -errno. A stream that is not there is no error. */
+int store_await(const char *path);
 
 /* The sequence with which each of the writers goes on. [writer_count], valid until store_close. */
 const uint64_t *store_next_blocks(const struct store *store);

@@ -35,14 +35,19 @@ uint64_t store_ideal_end(const struct store *store, uint64_t end)
                : ahead;
 }
 
-/* Says once what was refused, and asks no more for it. */
-static void note_manner(struct store *store, struct segment *segment)
+void store_note_manner(struct store *store, const struct segment *segment)
 {
     if (segment->no_direct_errno && store->manner.direct) {
         store->manner.direct = false;
         store_report(store, (struct store_event){.kind = STORE_NO_DIRECT,
                                                  .path = store->options.path,
                                                  .error = segment->no_direct_errno});
+    }
+    if (segment->no_overlap_errno && store->manner.overlap) {
+        store->manner.overlap = false;
+        store_report(store, (struct store_event){.kind = STORE_NO_OVERLAP,
+                                                 .path = store->options.path,
+                                                 .error = segment->no_overlap_errno});
     }
     if (segment->no_preallocate_errno && store->manner.preallocate) {
         store->manner.preallocate = false;
@@ -202,7 +207,7 @@ static int fill_and_publish(struct store *store, struct segment *segment, uint64
                              store->options.min_free_bytes);
     if (rc == 0)
         rc = put_checkpoint(store, segment, number, 0);
-    note_manner(store, segment);
+    store_note_manner(store, segment);
     if (rc == 0)
         rc = publish(store, segment, number);
     return rc;
@@ -277,7 +282,7 @@ static int begin_resumed(struct store *store)
         if (rc == 0)
             rc = sync_resumed(store, &segment);
     }
-    note_manner(store, &segment);
+    store_note_manner(store, &segment);
     if (rc < 0) {
         (void)segment_cut(&segment, segment_end); /* the next try does it again */
         segment_close(&segment);
@@ -456,7 +461,7 @@ int store_prepare_next(struct store *store)
     if (rc < 0)
         return rc;
     rc = segment_reserve(&store->next, 0, store->segment_bytes_max, store->options.min_free_bytes);
-    note_manner(store, &store->next);
+    store_note_manner(store, &store->next);
     if (rc < 0)
         (void)segment_discard(&store->next); /* the next try takes the name over */
     return rc;

@@ -19,6 +19,13 @@
 #include "tally.h"
 
 enum { DOUBTFUL_MAX = 16 }; /* more than that is no disk */
+/* Extents that lie one behind the other in the file, written by one call. */
+struct batch {
+    struct iovec pieces[IOV_MAX];
+    int count;
+    uint64_t bytes;
+    uint64_t offset; /* in the segment */
+};
 
 /* A state that the store can go back to: everything before it is in the open segment and was
  * released or is durable, everything behind it is still in memory. */
@@ -96,7 +103,7 @@ struct store {
     unsigned char *page; /* [R] FORMAT_ALIGN + CHECKPOINT_STORED_MAX bytes */
     size_t page_written; /* [R] bytes of it; a device keeps them */
 
-    struct iovec pieces[IOV_MAX]; /* [R] of one write */
+    struct batch batches[OUTPUT_IN_FLIGHT_MAX]; /* [R] of which writes are in flight */
     struct account account;       /* [A] */
 };
 
@@ -116,6 +123,9 @@ uint64_t clock_ns(clockid_t clock);
 void store_report(struct store *store, struct store_event event);
 
 /* ---- store_segment.c ---- */
+
+/* Says once what `segment` was refused, and asks no more for it. */
+void store_note_manner(struct store *store, const struct segment *segment);
 
 /* Sees to it that there is an open segment with its first checkpoint in it. */
 int store_begin(struct store *store);

@@ -538,6 +538,10 @@ static void test_cross_checks(void **state)
          "output.segment_size, which is \"0\"\n"},
         {"output.segment_size=0", "output.segment_age=1h", "output.retain_size=1MB", ""},
         {"output.segment_age=1h", "output.retain_age=30d", "output.disk_full=rotate", ""},
+        {"output.format=raw", "output.io=pwrite", NULL,
+         "-o output.io=pwrite: output.io \"uring\" and \"pwrite\" are for segments, with output.format "
+         "\"raw\" it must be \"auto\" or \"buffered\"\n"},
+        {"output.format=raw", "output.io=buffered", NULL, ""},
         {"source.framing=lines", NULL, NULL,
          "-o source.framing=lines: source.framing \"lines\" needs source.type \"pipe\"\n"},
         {"source.type=pipe", NULL, NULL,
@@ -825,6 +829,7 @@ static const char *const other_pipe[] = {"buffer_capacity=30000001",
                                          "output.durability=interval",
                                          "output.sync_interval=1h",
                                          "output.flush_interval=999999999ns",
+                                         "output.io=uring",
                                          "output.min_free=0",
                                          "output.disk_full=rotate",
                                          NULL};
