@@ -22,6 +22,8 @@ static const struct command commands[] = {
     {"info", "[--json] FILE...|STREAM", "say what is in there", info_command},
     {"recover", "[--raw] RESCUE OUTPUT",
      "get the blocks out of a rescue file, or of crash_buffer's file", recover_command},
+    {"rotate", "STREAM", "make the running dbufd end the segment and begin the next one",
+     rotate_command},
     {"help", "[COMMAND]", "this, or how to use a command", help_command},
     {"version", "", "say which version this is", version_command},
 };
