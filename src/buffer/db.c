@@ -63,7 +63,10 @@
  * that is preempted inside a block delays that half; the others fill the other one meanwhile, and
  * are then held, asleep, which gives the core to the straggler.
  *
- * Epochs wrap and are only compared for equality. While an epoch e is open, stored is e or e-1.
+ * Epochs wrap and are only compared for equality. While an epoch e is open, stored is e or e-1. What is
+ * left in a half from an older epoch forgets its blocks whenever the half is drained, so that it is not
+ * taken for new when its epoch comes again. A writer that rests would have to come back in exactly the
+ * one of 2^32 epochs that has the number of its own: after 49 days at a swap each millisecond.
  */
 #include "db.h"
 
@@ -294,11 +297,10 @@ static __attribute__((noinline)) void claim_extent(struct db_writer *w, size_t n
     for (;;) {
         set_busy(w, BUSY_CLAIMING);
         DB_STEP("claiming", w);
-        uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* B2 F2 */
-        /* The first who finds it full goes one past the end, as a wish; the others need not, so the
-         * overshoot is at most one a writer and next cannot carry into the epoch. */
-        if (next_of(claim) <= extent_count)
-            claim = atomic_fetch_add_explicit(&control->claim, 1, memory_order_seq_cst); /* C1 F2 */
+        /* Who finds it full has gone past the end, which is the wish for room, and comes again only in
+         * another epoch: next ends at most one a writer too far, and cannot carry into the epoch. */
+        const uint64_t claim =
+            atomic_fetch_add_explicit(&control->claim, 1, memory_order_seq_cst); /* B2 C1 F2 */
         if (next_of(claim) < extent_count) {
             DB_STEP("claimed", w);
             take_extent(w, epoch_of(claim), next_of(claim));
@@ -462,6 +464,23 @@ static void drain(struct db *db, uint32_t epoch)
     atomic_store_explicit(&db->control->draining, 0, memory_order_relaxed);
 }
 
+static struct live_header *header_at(const struct db_half *half, uint32_t index)
+{
+    return (void *)(half->extents + (size_t)index * half->geometry.extent_bytes);
+}
+
+/* Of a final half. An extent that nobody took in this epoch forgets the blocks that it holds of an older
+ * one. They would count again when its epoch does, 2^32 swaps later. */
+static void forget_old(const struct db_half *half)
+{
+    for (uint32_t i = 0; i < half->geometry.extent_count; i++) {
+        struct live_header *h = header_at(half, i);
+        if (atomic_load_explicit(&h->epoch, memory_order_relaxed) != half->epoch &&
+            atomic_load_explicit(&h->published, memory_order_relaxed) != 0)
+            atomic_store_explicit(&h->published, 0, memory_order_relaxed);
+    }
+}
+
 static bool half_has_blocks(const struct db_half *half)
 {
     for (uint32_t i = 0; i < half->geometry.extent_count; i++)
@@ -506,6 +525,7 @@ int db_read(struct db *db, uint64_t flush_ns, struct db_half *ret)
         drain(db, db->reading);
         struct db_half half = {
             .extents = db->halves[db->reading & 1], .geometry = db->geometry, .epoch = db->reading};
+        forget_old(&half);
         if (half_has_blocks(&half)) {
             *ret = half;
             return 1;
@@ -517,13 +537,9 @@ int db_read(struct db *db, uint64_t flush_ns, struct db_half *ret)
 struct extent_header *db_half_extent(const struct db_half *half, uint32_t index)
 {
     assert(index < half->geometry.extent_count);
-    void *at = half->extents + (size_t)index * half->geometry.extent_bytes;
-    struct live_header *live = at;
-    /* Relaxed: after the drain (B1) nobody else touches them. */
-    if (atomic_load_explicit(&live->epoch, memory_order_relaxed) != half->epoch ||
-        atomic_load_explicit(&live->published, memory_order_relaxed) == 0)
-        return NULL;
-    return at;
+    struct live_header *h = header_at(half, index);
+    /* Relaxed: after the drain (B1) nobody else touches it. What is not of this epoch is forgotten. */
+    return atomic_load_explicit(&h->published, memory_order_relaxed) != 0 ? (void *)h : NULL;
 }
 
 void db_release(struct db *db)

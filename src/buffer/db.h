@@ -139,7 +139,8 @@ void db_release(struct db *db);
 
 /* ---- Anyone ----------------------------------------------------------------------------------- */
 
-/* No writer will begin again: the reader gets what is left, then 0. Any thread, once. */
+/* No writer will begin again, and each db_write_begin has returned: the reader gets what is left, then 0.
+ * Any thread; again does no harm. */
 void db_close(struct db *db);
 
 /* What can be seen from outside, at about the same moment. Wait-free. */

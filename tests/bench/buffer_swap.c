@@ -20,6 +20,8 @@
 #define db_read         swap_read
 #define db_release      swap_release
 #define db_close        swap_close
+#define db_region_bytes swap_region_bytes
+#define db_set_target   swap_set_target
 #define db_state        swap_state
 
 #include "buffer_round.h"

@@ -45,8 +45,8 @@
  *   - A futex_wait that returns early: each stands in a loop that looks again. Held writers that spin:
  *     the same loop without the sleep.
  *   - The length of blocks (ROOM of them fit into an extent), times, db_account and db_state.
- *   - What has not changed for so many swaps that its epoch comes again, 2^32 of them. EPOCHS is more
- *     than the swaps of any run here; FEW_EPOCHS shows what it would be like.
+ *   - A writer that rests for so many swaps that its epoch comes again, 2^32 of them. EPOCHS is more than
+ *     the swaps of any run here, but for one run that is about extents whose epoch comes again.
  *
  * THE ORDERED ACCESSES of db.c, in its order. model.sh compares this list with the source: whoever
  * changes one there has to come here.
@@ -57,8 +57,7 @@
  *     take_extent store epoch P2
  *     try_swap load stored F1 F2 S1
  *     try_swap compare_exchange claim C1
- *     claim_extent load claim B2 F2
- *     claim_extent fetch_add claim C1 F2
+ *     claim_extent fetch_add claim B2 C1 F2
  *     enter load claim B2
  *     publish store published P1
  *     drain_writer load busy B1 B2 B3
@@ -103,10 +102,6 @@
 #endif
 #ifndef EPOCHS
 #define EPOCHS 8 /* an even number, so that halves take turns over the wrap */
-#endif
-#ifdef MUTANT_FEW_EPOCHS /* an extent that was not taken for so long that its epoch comes again */
-#undef EPOCHS
-#define EPOCHS 4
 #endif
 #ifndef FIRST
 #define FIRST (EPOCHS - 1)
@@ -361,14 +356,8 @@ claim_extent:
     :: atomic { claim_next >= EXTENTS -> seen = claim_epoch; goto no_room }
     fi;
 #endif
-#ifndef VARIANT_NO_LOOK /* as right: it is tried once an epoch, so that next goes no further */
-    if
-    :: claim_next <= EXTENTS
-    :: atomic { claim_next > EXTENTS -> seen = claim_epoch; goto no_room } /* B2 F2 */
-    fi;
-#endif
     atomic {
-        ALL_ARRIVED(_pid) -> /* fetch_add: C1 F2 */
+        ALL_ARRIVED(_pid) -> /* fetch_add: B2 C1 F2 */
         seen = claim_epoch;
         x = claim_next;
         claim_next++;
@@ -558,20 +547,25 @@ wait_for_writer:
 
 drained:
 #endif
-    atomic { /* the half is final; half_has_blocks, and the caller of db_read stores them */
+    atomic { /* the half is final; forget_old, half_has_blocks, and the caller of db_read stores them */
         draining = 0;
         half_is_final = 1;
         i = 0;
         do
-        :: i < EXTENTS -> owner[EXTENT(reading, i)] = 0; i++
+        :: i < EXTENTS ->
+            n = EXTENT(reading, i);
+            owner[n] = 0;
+            if
+#ifndef MUTANT_READ_STALE /* an old extent keeps its blocks */
+            :: h_epoch[n] != reading -> h_published[n] = 0
+#endif
+            :: else
+            fi;
+            i++
         :: else -> break
         od;
         COPY(expected, was_read);
-#ifdef MUTANT_READ_STALE /* reads extents of any epoch */
         look_at_halves(reading, 1, true);
-#else
-        look_at_halves(reading, 1, false);
-#endif
         COPY(was_read, expected)
     };
 

@@ -54,7 +54,6 @@ mutant() {
     local name=$1 folder="$B/model/mutant" kind=SAFETY circles='' size=-DSTORES=1 killer
     case $name in
     REVOKE) kind=NP circles=-l size="-DROOM=1" ;;
-    FEW_EPOCHS) size="-DWRITERS=1 -DEXTENTS=2 -DROOM=1 -DBLOCKS=6 -DFLUSHES=4" ;;
     esac
     rm -rf "$folder"
     # shellcheck disable=SC2086 # one word a constant
@@ -90,6 +89,7 @@ explore "2 writers, 1 extent, 2 blocks each" SAFETY -DSTORES=2
 explore "2 writers, 2 extents" SAFETY -DEXTENTS=2 -DROOM=1 -DSTORES=1
 explore "2 writers, flushed, one block cancelled" SAFETY -DBLOCKS=1 -DFLUSHES=1 -DCANCELS=1 -DSTORES=1
 explore "3 writers, 1 extent, without membarrier" SAFETY -DFENCED -DWRITERS=3 -DROOM=1 -DBLOCKS=1
+explore "extents whose epoch comes again" SAFETY -DEPOCHS=4 -DWRITERS=1 -DEXTENTS=2 -DROOM=1 -DBLOCKS=6 -DFLUSHES=4
 explore "nobody goes round in a circle" NP -DROOM=1 -DBLOCKS=1 -DFLUSHES=1 -DSTORES=1
 if [ -n "${MODEL_FULL:-}" ]; then
     explore "1 writer, 8 stores on their way" SAFETY -DWRITERS=1 -DBLOCKS=3 -DFLUSHES=2 -DCANCELS=1 -DSTORES=8

@@ -121,6 +121,33 @@ static void room_given_back_stores_nothing(void **state)
     db_free(db);
 }
 
+static uint32_t *epoch_in_header(const struct db_half *half, uint32_t index)
+{
+    void *extent = half->extents + (size_t)index * half->geometry.extent_bytes;
+    return &((struct extent_header *)extent)->epoch;
+}
+
+/* Half A is filled once, and then never again so far; 2^32 swaps later its second extent's epoch would
+ * be the open one. */
+static void an_epoch_that_comes_again_brings_no_block_back(void **state)
+{
+    (void)state;
+    struct db *db = open_db(2, 1, 0);
+    struct db_half half;
+    static const char data[EXTENT - 200];
+    for (uint32_t epoch = 0; epoch < 6; epoch++) {
+        for (int blocks = epoch == 0 ? 2 : 1; blocks > 0; blocks--)
+            db_write(db_writer(db, 0), data, sizeof(data), 0, 0);
+        assert_int_equal(db_read(db, soon_ns, &half), 1);
+        assert_int_equal(half.epoch, epoch);
+        assert_true((db_half_extent(&half, 1) != NULL) == (epoch == 0));
+        if (epoch == 2)
+            *epoch_in_header(&half, 1) = 4;
+        db_release(db);
+    }
+    db_free(db);
+}
+
 /* Blocks of one size through many small halves: sequences go on over extents, halves and the wrap of
  * the epoch. */
 static void sequences_go_on(void **state)
@@ -274,6 +301,7 @@ int main(void)
         cmocka_unit_test(nothing_in_it_is_a_timeout_and_then_the_end),
         cmocka_unit_test(close_gives_out_what_is_left),
         cmocka_unit_test(room_given_back_stores_nothing),
+        cmocka_unit_test(an_epoch_that_comes_again_brings_no_block_back),
         cmocka_unit_test(sequences_go_on),
         cmocka_unit_test(a_full_half_swaps_by_itself),
         cmocka_unit_test(a_writer_is_held_while_both_halves_are_full),
