@@ -119,6 +119,7 @@ int start_store(struct dbufd *d, const struct db_geometry *geometry)
         .segment_bytes = c->output_segment_size,
         .retain_bytes = c->output_retain_size,
         .min_free_bytes = c->output_min_free,
+        .own_thread = true,
         .buffered = c->output_io == IO_BUFFERED,
         .direct_only = c->output_io == IO_URING || c->output_io == IO_PWRITE,
         .extent_bytes_max = geometry->extent_bytes,

@@ -418,6 +418,26 @@ int segment_publish(struct segment *segment, char *path)
     return output->sync_directory(output->context, path);
 }
 
+int segment_rename(struct segment *segment, const char *path)
+{
+    const struct output *output = segment->output;
+    char *copy = strdup(path);
+    int rc = copy ? output->rename(output->context, segment->path, path) : -ENOMEM;
+
+    if (rc == -EEXIST) {
+        rc = output->remove(output->context, path);
+        if (rc == 0)
+            rc = output->rename(output->context, segment->path, path);
+    }
+    if (rc < 0) {
+        free(copy);
+        return rc;
+    }
+    free(segment->path);
+    segment->path = copy;
+    return output->sync_directory(output->context, path);
+}
+
 int segment_look(const struct segment *segment)
 {
     struct stat ours, there;

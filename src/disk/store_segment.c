@@ -216,12 +216,11 @@ static int fill_and_publish(struct store *store, struct segment *segment, uint64
 /* A new segment. -EEXIST: its number was taken by a stranger, the next one may be free. */
 static int begin_new(struct store *store)
 {
-    struct segment segment = store->next;
+    struct segment segment;
     uint64_t seq = store->tally.next_seq;
     uint64_t number = store->number + 1;
 
-    store->next = (struct segment){0};
-    if (!segment.path) {
+    if (!store->prepare || !prepare_take(store->prepare, &segment)) {
         int rc = create_next(store, &segment);
         if (rc < 0)
             return rc;
@@ -436,30 +435,79 @@ bool store_recover(struct store *store, int rc)
             return true;
         }
     }
-    return store->next.path && segment_discard(&store->next) == 0;
+    struct segment next;
+    return store->prepare && prepare_take(store->prepare, &next) && segment_discard(&next) == 0;
 }
 
 /* ---- Ahead and behind ---- */
 
+/* Takes note of what became of what was asked for. */
+static int note_answer(struct store *store)
+{
+    struct prepare_answer answer;
+
+    if (!prepare_answer(store->prepare, &answer))
+        return 0;
+    if (answer.old_gone) {
+        account_add(&store->account.segments_deleted, 1);
+        store_report(store, (struct store_event){.kind = STORE_SEGMENT_DELETED,
+                                                 .path = answer.old_path,
+                                                 .number = answer.old_number,
+                                                 .bytes = answer.old_bytes});
+    }
+    free(answer.old_path);
+    return answer.rc;
+}
+
+/* Asks for the next segment: in the file of `old`, if it is not NULL. */
+static int ask_for_next(struct store *store, const struct stream_file *old)
+{
+    struct prepare_order order = {.manner = store->manner,
+                                  .bytes = store->segment_bytes_max,
+                                  .min_free = store->options.min_free_bytes};
+
+    memcpy(order.uuid, store->uuid, sizeof(order.uuid));
+    if (old) {
+        order.old_path = strdup(old->path);
+        order.old_number = old->number;
+        order.old_bytes = old->bytes;
+        if (!order.old_path)
+            return -ENOMEM;
+    }
+    prepare_ask(store->prepare, &order);
+    return note_answer(store);
+}
+
 int store_prepare_next(struct store *store)
 {
-    if (!store->begun || store->next.path || store->options.segment_bytes == 0 || store->device ||
-        store->options.format == STORE_RAW || store->segment.offset < store->segment_bytes_max / 2)
+    if (!store->prepare)
         return 0;
-    int rc = create_next(store, &store->next);
-    if (rc < 0)
+    int rc = note_answer(store);
+    if (rc < 0 || !store->begun || !prepare_is_idle(store->prepare) ||
+        store->segment.offset < store->segment_bytes_max / 2)
         return rc;
-    rc = segment_reserve(&store->next, 0, store->segment_bytes_max, store->options.min_free_bytes);
-    store_note_manner(store, &store->next);
-    if (rc < 0)
-        (void)segment_discard(&store->next); /* the next try takes the name over */
-    return rc;
+    return ask_for_next(store, NULL);
+}
+
+static int delete_segment(struct store *store, const struct stream_file *file)
+{
+    const struct output *output = store->options.output;
+
+    if (store->prepare && prepare_is_idle(store->prepare))
+        return ask_for_next(store, file);
+    int rc = output->remove(output->context, file->path);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    account_add(&store->account.segments_deleted, 1);
+    store_report(store, (struct store_event){.kind = STORE_SEGMENT_DELETED,
+                                             .path = file->path,
+                                             .number = file->number,
+                                             .bytes = file->bytes});
+    return 0;
 }
 
 static int delete_oldest(struct store *store, const struct stream_files *files, uint64_t bytes)
 {
-    const struct output *output = store->options.output;
-
     for (size_t i = 0; i < files->count && bytes > store->options.retain_bytes; i++) {
         const struct stream_file *file = &files->files[i];
         if (strcmp(file->path, store->segment.path) == 0)
@@ -467,15 +515,10 @@ static int delete_oldest(struct store *store, const struct stream_files *files, 
         /* A raw file says nothing about who wrote it, and this name need not be ours. */
         if (store->options.format == STORE_RAW && file->number == 0)
             continue;
-        int rc = output->remove(output->context, file->path);
-        if (rc < 0 && rc != -ENOENT)
+        int rc = delete_segment(store, file);
+        if (rc < 0)
             return rc;
         bytes -= file->bytes;
-        account_add(&store->account.segments_deleted, 1);
-        store_report(store, (struct store_event){.kind = STORE_SEGMENT_DELETED,
-                                                 .path = file->path,
-                                                 .number = file->number,
-                                                 .bytes = file->bytes});
     }
     return 0;
 }
@@ -487,6 +530,8 @@ int store_retain(struct store *store)
 
     if (store->options.retain_bytes == 0 || !store->retention_due || !store->begun || store->device)
         return 0;
+    if (store->prepare && prepare_is_busy(store->prepare))
+        return 0; /* the oldest may be on its way out already */
     int rc = stream_list(store->options.path, &files);
     if (rc < 0)
         return rc;

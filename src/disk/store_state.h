@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <stdatomic.h>
 
+#include "prepare.h"
 #include "segment.h"
 #include "store.h"
 #include "stream.h"
@@ -73,7 +74,7 @@ struct store {
     uint64_t sync_time_ns;   /* [R] CLOCK_MONOTONIC of the last sync */
 
     /* The next one */
-    struct segment next;          /* [R] path NULL: none is ready */
+    struct prepare *prepare;      /* [I] makes it ready; NULL: nobody */
     struct segment_manner manner; /* [R] how to open it */
     char *resume_path;            /* [R] or else this one goes on, */
     uint64_t resume_offset;       /* [R] from here */
