@@ -14,6 +14,7 @@
 #include "crash.h"
 #include "notify.h"
 #include "reader.h"
+#include "stall.h"
 #include "stats.h"
 #include "writer.h"
 
@@ -48,7 +49,7 @@ struct dbufd {
     uint64_t stop_ns;  /* when: CLOCK_MONOTONIC */
     bool left;         /* it had to end with blocks in memory, which the next start finds */
     uint64_t seed;     /* of the random source */
-    uint64_t progress; /* of the reader, when it was last looked at */
+    struct stall stall; /* of the reader, in the disk */
     struct stats ticked, reported, begun;
 };
 

@@ -44,9 +44,13 @@ static int open_again(const struct output *output, const char *path, int flags)
 }
 
 /* The stream's lock is by its name; this one is on the file itself, which may have other names. A file
- * system without locks has none. */
+ * system without locks has none. A device is everybody's. */
 static int lock_file(int fd)
 {
+    struct stat status;
+
+    if (fstat(fd, &status) == 0 && !S_ISREG(status.st_mode))
+        return 0;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
         return -EWOULDBLOCK;
     return 0;

@@ -73,6 +73,7 @@ static int allocate_store(struct store **ret, const struct store_options *option
     if (!store)
         return -ENOMEM;
     store->options = *options;
+    store->rotates = options->segment_bytes > 0 || options->segment_age_ns > 0;
     store->options.path = strdup(options->path);
     store->next_blocks = calloc(options->writer_count, sizeof(store->next_blocks[0]));
     store->page = aligned_alloc(FORMAT_ALIGN, FORMAT_ALIGN + CHECKPOINT_STORED_MAX);
@@ -146,7 +147,7 @@ static int take_over(struct store *store, const struct recovery *recovery)
         return -ESTALE;
     memcpy(store->uuid, recovery->uuid, sizeof(store->uuid));
     store->tally = recovery->tally;
-    if (store->options.segment_bytes == 0) {
+    if (!store->rotates) {
         store->resume_path = strdup(recovery->path);
         store->resume_offset = recovery->end;
         if (!store->resume_path)
@@ -159,7 +160,9 @@ static int open_segments(struct store *store, const struct stream_files *files)
 {
     struct recovery *recovery = malloc(sizeof(*recovery)); /* it is large */
     const struct store_before *before = store->options.before;
-    int rc = recovery ? recover_look(files, before ? before->target : NULL, recovery) : -ENOMEM;
+    int rc = recovery ? recover_look(files, before ? before->target : NULL, store->options.output,
+                                     recovery)
+                      : -ENOMEM;
 
     if (rc < 0) {
         free(recovery);
@@ -216,7 +219,7 @@ static int open_raw(struct store *store, const struct stream_files *files)
     if (rc < 0)
         return rc;
     store->number = last->number;
-    if (store->options.segment_bytes == 0) {
+    if (!store->rotates) {
         store->resume_path = strdup(last->path);
         store->resume_offset = last->bytes;
         if (!store->resume_path)
@@ -351,6 +354,16 @@ const uint8_t *store_uuid(const struct store *store)
 
 /* ---- Storing ---- */
 
+/* Whether a call that failed is to be made again at once: a file is left once a call; room is made for
+ * as long as there is something to give up for it. */
+static bool goes_on(struct store *store, int rc, bool *again)
+{
+    if (!store_recover(store, rc) || !(*again || (no_room(rc) && store->options.full_deletes)))
+        return false;
+    *again = false;
+    return true;
+}
+
 int store_write(struct store *store, struct extent_header *const extents[], size_t count)
 {
     assert(!store->finished);
@@ -366,10 +379,8 @@ int store_write(struct store *store, struct extent_header *const extents[], size
             store_mark(store); /* the caller releases it: nobody can ask for it again */
             return 0;
         }
-        if (store_recover(store, rc) && again) {
-            again = false;
+        if (goes_on(store, rc, &again))
             rc = 0;
-        }
     }
     return rc;
 }
@@ -394,6 +405,7 @@ static int sync_by_interval(struct store *store)
 int store_housekeep(struct store *store)
 {
     int synced = sync_by_interval(store);
+    store_look_at_age(store);
     int retained = store_retain(store); /* first: what it gives up may be the next */
     int prepared = store_prepare_next(store);
 
@@ -416,9 +428,8 @@ int store_finish(struct store *store)
             rc = store_end(store, EXTENT_END | EXTENT_CLOSE);
         if (rc == 0)
             break;
-        if (!store_recover(store, rc) || !again)
+        if (!goes_on(store, rc, &again))
             return rc;
-        again = false;
     }
     store->finished = true;
     return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The store's segments: opening, ending, leaving, making ready, deleting.
+ * The store's segments: opening, ending, leaving, making ready.
  *
  * Happy path: begin (a file under a temporary name gets its room, its header and its first
  * checkpoint, is synced and gets its name), store halves into it, end (a last checkpoint, the
@@ -183,7 +183,7 @@ static int create_next(struct store *store, struct segment *ret)
 static int publish(struct store *store, struct segment *segment, uint64_t number)
 {
     char *path;
-    bool numbered = store->options.segment_bytes > 0 || store->numbered;
+    bool numbered = store->rotates || store->numbered;
 
     for (;;) {
         int rc = stream_segment_path(store->options.path, numbered ? number : 0, &path);
@@ -323,6 +323,7 @@ int store_begin(struct store *store)
         return rc;
     store->begun = true;
     store->rotate_asked = false;
+    store->begun_ns = clock_ns(CLOCK_MONOTONIC);
     store->begun_offset = store->segment.offset;
     store->begun_bytes = store->tally.bytes;
     store->retention_due = true;
@@ -363,16 +364,24 @@ int store_end(struct store *store, uint32_t flags)
     return 0;
 }
 
-/* Leaves the open segment at the mark. */
-static void leave(struct store *store, int error)
+/* By its name, as stream_list gives it. */
+static uint64_t file_number(const struct store *store)
+{
+    return store->numbered ? store->number : 0;
+}
+
+/* Leaves the open segment at the mark; `gone`: nothing that was in it is there any more. */
+static void leave(struct store *store, int error, bool gone)
 {
     struct segment *segment = &store->segment;
     const struct mark *mark = &store->mark;
-    bool gone = error == ENOENT;
     bool worthless = store->created && mark->offset == store->begun_offset;
     uint64_t from = gone ? 0 : store->durable_offset;
+    uint64_t at_risk_before = store->at_risk_bytes;
 
     store->at_risk_bytes += mark->tally.bytes - (gone ? store->begun_bytes : store->durable_bytes);
+    if (store->at_risk_bytes > at_risk_before) /* it is not for us to make that certain */
+        store->doubtful[store->doubtful_count++ % DOUBTFUL_MAX] = file_number(store);
     store->tally = mark->tally;
     store->done = mark->done;
     store->partial = mark->partial;
@@ -405,7 +414,7 @@ int store_look(struct store *store)
     if (rc == -ESTALE)
         store->rotate_asked = true;
     else if (rc == -ENOENT)
-        leave(store, ENOENT);
+        leave(store, ENOENT, true);
     else
         return rc;
     return 0;
@@ -420,7 +429,7 @@ static bool is_passing(int rc)
 bool store_recover(struct store *store, int rc)
 {
     if (store->begun && !store->device && (store->distrusted || !is_passing(rc))) {
-        leave(store, -rc);
+        leave(store, -rc, false);
         return true;
     }
     if (!no_room(rc) || store->device)
@@ -431,114 +440,24 @@ bool store_recover(struct store *store, int rc)
         store->position -= store->partial;
         store->partial = 0;
         if (cut < 0) {
-            leave(store, -cut);
+            leave(store, -cut, false);
             return true;
         }
     }
     struct segment next;
-    return store->prepare && prepare_take(store->prepare, &next) && segment_discard(&next) == 0;
+    if (store->prepare && prepare_take(store->prepare, &next))
+        return segment_discard(&next) == 0;
+    return store->options.full_deletes && rc != -EFBIG && store_delete_for_room(store);
 }
 
 /* ---- Ahead and behind ---- */
 
-/* Takes note of what became of what was asked for. */
-static int note_answer(struct store *store)
+void store_look_at_age(struct store *store)
 {
-    struct prepare_answer answer;
+    uint64_t age_ns = store->options.segment_age_ns;
 
-    if (!prepare_answer(store->prepare, &answer))
-        return 0;
-    if (answer.old_gone) {
-        account_add(&store->account.segments_deleted, 1);
-        store_report(store, (struct store_event){.kind = STORE_SEGMENT_DELETED,
-                                                 .path = answer.old_path,
-                                                 .number = answer.old_number,
-                                                 .bytes = answer.old_bytes});
-    }
-    free(answer.old_path);
-    return answer.rc;
-}
-
-/* Asks for the next segment: in the file of `old`, if it is not NULL. */
-static int ask_for_next(struct store *store, const struct stream_file *old)
-{
-    struct prepare_order order = {.manner = store->manner,
-                                  .bytes = store->segment_bytes_max,
-                                  .min_free = store->options.min_free_bytes};
-
-    memcpy(order.uuid, store->uuid, sizeof(order.uuid));
-    if (old) {
-        order.old_path = strdup(old->path);
-        order.old_number = old->number;
-        order.old_bytes = old->bytes;
-        if (!order.old_path)
-            return -ENOMEM;
-    }
-    prepare_ask(store->prepare, &order);
-    return note_answer(store);
-}
-
-int store_prepare_next(struct store *store)
-{
-    if (!store->prepare)
-        return 0;
-    int rc = note_answer(store);
-    if (rc < 0 || !store->begun || !prepare_is_idle(store->prepare) ||
-        store->segment.offset < store->segment_bytes_max / 2)
-        return rc;
-    return ask_for_next(store, NULL);
-}
-
-static int delete_segment(struct store *store, const struct stream_file *file)
-{
-    const struct output *output = store->options.output;
-
-    if (store->prepare && prepare_is_idle(store->prepare))
-        return ask_for_next(store, file);
-    int rc = output->remove(output->context, file->path);
-    if (rc < 0 && rc != -ENOENT)
-        return rc;
-    account_add(&store->account.segments_deleted, 1);
-    store_report(store, (struct store_event){.kind = STORE_SEGMENT_DELETED,
-                                             .path = file->path,
-                                             .number = file->number,
-                                             .bytes = file->bytes});
-    return 0;
-}
-
-static int delete_oldest(struct store *store, const struct stream_files *files, uint64_t bytes)
-{
-    for (size_t i = 0; i < files->count && bytes > store->options.retain_bytes; i++) {
-        const struct stream_file *file = &files->files[i];
-        if (strcmp(file->path, store->segment.path) == 0)
-            continue;
-        /* A raw file says nothing about who wrote it, and this name need not be ours. */
-        if (store->options.format == STORE_RAW && file->number == 0)
-            continue;
-        int rc = delete_segment(store, file);
-        if (rc < 0)
-            return rc;
-        bytes -= file->bytes;
-    }
-    return 0;
-}
-
-int store_retain(struct store *store)
-{
-    struct stream_files files;
-    uint64_t bytes = 0;
-
-    if (store->options.retain_bytes == 0 || !store->retention_due || !store->begun || store->device)
-        return 0;
-    if (store->prepare && prepare_is_busy(store->prepare))
-        return 0; /* the oldest may be on its way out already */
-    int rc = stream_list(store->options.path, &files);
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; i < files.count; i++)
-        bytes += files.files[i].bytes;
-    rc = delete_oldest(store, &files, bytes);
-    stream_files_free(&files);
-    store->retention_due = rc < 0;
-    return rc;
+    if (age_ns > 0 && store->begun && !store->device &&
+        store->segment.offset > store->begun_offset &&
+        clock_ns(CLOCK_MONOTONIC) - store->begun_ns >= age_ns)
+        store->rotate_asked = true;
 }

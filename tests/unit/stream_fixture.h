@@ -428,14 +428,16 @@ enum call {
     CALLS
 };
 
-enum { SHORT_WRITE = -1 }; /* as an error: only a part is written */
+/* As errors: only a part is written, or said to be: half of the first piece, all but a byte, or up to
+ * a sector in the middle. */
+enum { SHORT_WRITE = -1, SHORT_BY_ONE = -2, SHORT_TO_SECTOR = -3 };
 
 struct faulty {
     struct output output;
     enum call call; /* which kind fails */
     unsigned first; /* the how manieth of them, from 1; 0: none */
     unsigned times; /* so many in a row */
-    int error;      /* positive, or SHORT_WRITE */
+    int error;      /* positive, or SHORT_WRITE and its like */
     int then;       /* of the second failure and those behind it; 0: the same */
     uint64_t room;  /* of the file system, with the one file in it; UINT64_MAX: the truth */
     unsigned seen[CALLS];
@@ -471,6 +473,12 @@ static inline ssize_t faulty_write(void *context, int fd, const struct iovec *pi
     if (!fails(faulty, CALL_WRITE))
         return output_pwrite.write(NULL, fd, pieces, count, offset);
     int error = faulty->then && faulty->failed > 1 ? faulty->then : faulty->error;
+    if (error == SHORT_BY_ONE || error == SHORT_TO_SECTOR) {
+        ssize_t written = output_pwrite.write(NULL, fd, pieces, count, offset);
+        if (written <= 1024 || offset < 0)
+            return written;
+        return error == SHORT_BY_ONE ? written - 1 : (written / 2 & ~511) | 512;
+    }
     if (error == SHORT_WRITE) {
         /* The second half of the first piece is missing, and all the others. An odd number of
          * bytes; O_DIRECT takes only whole sectors, so that more is written than is said. */

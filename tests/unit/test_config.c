@@ -527,9 +527,22 @@ static void test_cross_checks(void **state)
         {"output.retain_size=2GiB", NULL, NULL, ""},
         {"output.format=raw", "output.retain_size=4GiB", NULL, ""},
         {"output.format=raw", "output.io=pwrite", NULL,
-         "-o output.io=pwrite: output.io \"uring\" and \"pwrite\" are for segments, with output.format "
+         "-o output.io=pwrite: output.io \"uring\" and \"pwrite\" are for segments, with "
+         "output.format "
          "\"raw\" it must be \"auto\" or \"buffered\"\n"},
         {"output.format=raw", "output.io=buffered", NULL, ""},
+        {"output.segment_age=999ms", NULL, NULL,
+         "-o output.segment_age=999ms: must be \"0\" (never) or at least \"1s\"\n"},
+        {"output.retain_age=1ms", NULL, NULL,
+         "-o output.retain_age=1ms: must be \"0\" (never) or at least \"1s\"\n"},
+        {"output.segment_size=0", "output.retain_age=1h", NULL,
+         "-o output.retain_age=1h: output.retain_age deletes segments and needs "
+         "output.segment_size, which is \"0\"\n"},
+        {"output.segment_size=0", "output.disk_full=rotate", NULL,
+         "-o output.disk_full=rotate: output.disk_full \"rotate\" deletes segments and needs "
+         "output.segment_size, which is \"0\"\n"},
+        {"output.segment_size=0", "output.segment_age=1h", "output.retain_size=1MB", ""},
+        {"output.segment_age=1h", "output.retain_age=30d", "output.disk_full=rotate", ""},
         {"source.framing=lines", NULL, NULL,
          "-o source.framing=lines: source.framing \"lines\" needs source.type \"pipe\"\n"},
         {"source.type=pipe", NULL, NULL,
@@ -644,8 +657,7 @@ static void assert_crash_buffer(const char *value, const char *wanted)
 
 static void test_crash_buffer(void **state)
 {
-    static const char choices[] =
-        "must be \"auto\", \"fdstore\", \"off\" or \"file:PATH\"";
+    static const char choices[] = "must be \"auto\", \"fdstore\", \"off\" or \"file:PATH\"";
     char given[128], path[96];
 
     (void)state;
@@ -811,12 +823,15 @@ static const char *const other_pipe[] = {"buffer_capacity=30000001",
                                          "source.path=\"/tmp/\\x01\\\"\\\\\\n\\t\xc3\xa9\"",
                                          "source.framing=lines",
                                          "output.segment_size=5MiB",
+                                         "output.segment_age=90s",
                                          "output.retain_size=1TiB",
+                                         "output.retain_age=7d",
                                          "output.durability=interval",
                                          "output.sync_interval=1h",
                                          "output.flush_interval=999999999ns",
                                          "output.io=uring",
                                          "output.min_free=0",
+                                         "output.disk_full=rotate",
                                          NULL};
 static const char *const other_raw[] = {"output_file_path=/dev/null", "output.format=raw", NULL};
 
@@ -1021,28 +1036,17 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quantities),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_file_values),
-        cmocka_unit_test(test_overrides),
-        cmocka_unit_test(test_file_errors),
-        cmocka_unit_test(test_override_errors),
-        cmocka_unit_test(test_all_at_once),
-        cmocka_unit_test(test_unreadable),
-        cmocka_unit_test(test_cross_checks),
-        cmocka_unit_test(test_capacity),
-        cmocka_unit_test(test_cores),
-        cmocka_unit_test(test_crash_buffer),
-        cmocka_unit_test(test_output),
-        cmocka_unit_test(test_no_permission),
-        cmocka_unit_test(test_long_path),
-        cmocka_unit_test(test_long_numbered_path),
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_help),
-        cmocka_unit_test(test_shipped_file),
-        cmocka_unit_test(test_shipped_values),
-        cmocka_unit_test(test_manual),
-        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_quantities),   cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_file_values),  cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_file_errors),  cmocka_unit_test(test_override_errors),
+        cmocka_unit_test(test_all_at_once),  cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_cross_checks), cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_cores),        cmocka_unit_test(test_crash_buffer),
+        cmocka_unit_test(test_output),       cmocka_unit_test(test_no_permission),
+        cmocka_unit_test(test_long_path),    cmocka_unit_test(test_long_numbered_path),
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_help),
+        cmocka_unit_test(test_shipped_file), cmocka_unit_test(test_shipped_values),
+        cmocka_unit_test(test_manual),       cmocka_unit_test(test_mutations),
     };
 
     return cmocka_run_group_tests_name("config", tests, make_folder, remove_folder);
