@@ -19,6 +19,8 @@
 #include "stream.h"
 #include "tally.h"
 
+enum { IN_FLIGHT_EXTENTS = OUTPUT_IN_FLIGHT_MAX * IOV_MAX };
+
 /* Extents that lie one behind the other in the file, written by one call. */
 struct batch {
     struct iovec pieces[IOV_MAX];
@@ -106,6 +108,7 @@ struct store {
     size_t page_written; /* [R] bytes of it; a device keeps them */
 
     struct batch batches[OUTPUT_IN_FLIGHT_MAX]; /* [R] of which writes are in flight */
+    uint32_t data_bytes[IN_FLIGHT_EXTENTS];     /* [R] of extents, by index, that are in batches */
     struct account account;       /* [A] */
 };
 
