@@ -94,9 +94,9 @@ check:
 units: $(UNITS)
 
 # Those that look at more, or longer, with SOAK in the environment.
-SOAKS := test_sweep test_power_cut
+SOAKS := model test_stress test_sweep test_power_cut kill crash
 soak:
-	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK)
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_SYSTEM)
 	@$(MAKE) --no-print-directory -j2 all units
 	@status=0; for test in $(if $(T),$(T),$(SOAKS)); do \
 		SOAK=1 TEST_LIMIT_S=14400 tests/run $$test $(B) || status=1; \

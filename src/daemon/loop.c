@@ -71,6 +71,9 @@ static void on_signal(struct dbufd *d)
         case SIGUSR1:
             report(d);
             break;
+        case SIGUSR2:
+            reader_rotate(d->reader);
+            break;
         case SIGHUP:
             notify_event(
                 &d->notify, EVENT_NO_RELOAD, NULL, 0,

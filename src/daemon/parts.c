@@ -42,11 +42,11 @@ static int signal_fd(void)
     (void)sigaddset(&set, SIGQUIT);
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGUSR1);
+    (void)sigaddset(&set, SIGUSR2);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -errno;
     (void)signal(SIGPIPE, SIG_IGN); /* a broken output is an errno of its write */
     (void)signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow */
-    (void)signal(SIGUSR2, SIG_IGN); /* means nothing yet, and shall cost nobody a recording */
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return fd < 0 ? -errno : fd;
 }

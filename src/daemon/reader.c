@@ -35,6 +35,7 @@ struct reader {
     pthread_mutex_t storing; /* the thread's from storing a half until it is freed, but for its rests */
     struct thread kernels; /* what the kernel knows of it */
     uint64_t housekeeping_told_ns;
+    _Atomic bool rotate_asked; /* set by the main thread, taken back by the reader's */
 
     /* Written by the thread alone, read by the main thread. */
     _Atomic int state;
@@ -177,6 +178,21 @@ static unsigned time_class(uint64_t ns)
     return class < TIME_CLASSES ? class : TIME_CLASSES - 1;
 }
 
+/* Hands what the main thread was asked for on to the store, which is this thread's alone. */
+static void take_rotation(struct reader *r)
+{
+    struct store *store = r->options.store;
+
+    if (!atomic_exchange_explicit(&r->rotate_asked, false, memory_order_relaxed))
+        return;
+    const bool can = store_rotate(store);
+    const struct event_field fields[] = {{"PATH", store_path(store), 0}};
+    notify_event(r->options.notify, EVENT_ROTATION, fields, 1,
+                 can ? "SIGUSR2: %s ends here, the next segment begins"
+                     : "SIGUSR2: %s is a pipe or device and has no segments: it goes on",
+                 store_path(store));
+}
+
 /* The helper work between two halves, when the writers have their room again: the half's figures
  * (0 bytes: there was none), and the keeping of the segments. The digest over all that is stored is
  * the store's. */
@@ -189,6 +205,7 @@ static void aux_work(struct reader *r, uint64_t bytes, uint64_t took_ns)
         set(&r->last_bytes_per_sec,
             (uint64_t)((double)bytes * (double)second_ns / (double)(took_ns + 1)));
     }
+    take_rotation(r);
     int rc = store_housekeep(r->options.store);
     if (rc < 0 &&
         (r->housekeeping_told_ns == 0 || now_ns() - r->housekeeping_told_ns > repeat_ns)) {
@@ -276,6 +293,11 @@ bool reader_pause(struct reader *r)
 void reader_resume(struct reader *r)
 {
     (void)pthread_mutex_unlock(&r->storing);
+}
+
+void reader_rotate(struct reader *r)
+{
+    atomic_store_explicit(&r->rotate_asked, true, memory_order_relaxed);
 }
 
 void reader_join(struct reader *r)

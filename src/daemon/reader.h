@@ -35,6 +35,10 @@ int reader_start(struct reader **ret, const struct reader_options *options);
 bool reader_pause(struct reader *reader);
 void reader_resume(struct reader *reader);
 
+/* Makes it end the segment and begin the next one as soon as it is between two halves: at once while
+ * blocks come, else when flush_ns is over. Asked twice before that it does it once. */
+void reader_rotate(struct reader *reader);
+
 /* Waits for the thread to end and frees it. */
 void reader_join(struct reader *reader);
 

@@ -385,9 +385,27 @@ int store_write(struct store *store, struct extent_header *const extents[], size
     return rc;
 }
 
-void store_rotate(struct store *store)
+bool store_rotate(struct store *store)
 {
+    if (store->device)
+        return false;
     store->rotate_asked = true;
+    return true;
+}
+
+/* Between two halves. What fails is tried again, here or with the next half. */
+static int rotate_if_asked(struct store *store)
+{
+    if (!store->rotate_asked || store->pending)
+        return 0;
+    int rc = store_look(store);
+    if (rc == 0 && store->begun)
+        rc = store_end(store, EXTENT_END);
+    if (rc == 0)
+        rc = store_begin(store);
+    if (rc < 0)
+        (void)store_recover(store, rc); /* a file that failed is left; room may be made */
+    return rc;
 }
 
 static int sync_by_interval(struct store *store)
@@ -404,11 +422,14 @@ static int sync_by_interval(struct store *store)
 
 int store_housekeep(struct store *store)
 {
+    int rotated = rotate_if_asked(store);
     int synced = sync_by_interval(store);
     store_look_at_age(store);
     int retained = store_retain(store); /* first: what it gives up may be the next */
     int prepared = store_prepare_next(store);
 
+    if (rotated < 0)
+        return rotated;
     if (synced < 0)
         return synced;
     return prepared < 0 ? prepared : retained;

@@ -124,13 +124,14 @@ const uint8_t *store_uuid(const struct store *store);
  * the last whole extent. */
 int store_write(struct store *store, struct extent_header *const extents[], size_t count);
 
-/* What can be done between halves, off the writers' path: sync by interval, make the next segment
- * ready, see that a segment that is old enough ends, delete what retention no longer keeps. A segment
- * goes only when it is closed, and all that is in it durable. -errno if some of it failed; call again later. */
+/* What can be done between halves, off the writers' path: end a segment that shall end or is old enough,
+ * sync by interval, make the next segment ready, delete what retention no longer keeps. A segment goes
+ * only when it is closed, and all that is in it durable. -errno if some of it failed; call again later. */
 int store_housekeep(struct store *store);
 
-/* Closes the segment and goes on in a new one before the next extent. */
-void store_rotate(struct store *store);
+/* The segment shall end: the next store_housekeep, or store_write, closes it and begins a new one,
+ * even if there is no block in it. False: a device has no segments. */
+bool store_rotate(struct store *store);
 
 /* Writes the last checkpoint, cuts the unused room off, syncs. -errno: call again, or free it. -EBUSY:
  * a store_write that has failed was not made again, so that not everything is stored. Afterwards

@@ -19,7 +19,10 @@
 #include "stream.h"
 #include "tally.h"
 
-enum { IN_FLIGHT_EXTENTS = OUTPUT_IN_FLIGHT_MAX * IOV_MAX };
+enum {
+    DOUBTFUL_MAX = 16, /* more than that is no disk */
+    IN_FLIGHT_EXTENTS = OUTPUT_IN_FLIGHT_MAX * IOV_MAX
+};
 
 /* Extents that lie one behind the other in the file, written by one call. */
 struct batch {
@@ -28,7 +31,6 @@ struct batch {
     uint64_t bytes;
     uint64_t offset; /* in the segment */
 };
-enum { DOUBTFUL_MAX = 16 }; /* more than that is no disk */
 
 /* A state that the store can go back to: everything before it is in the open segment and was
  * released or is durable, everything behind it is still in memory. */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Whatever ends dbufd under real systemd, at full load: no block that was published is lost or doubled.
-# SCENARIO=name runs one of them, CRASH_ROUNDS says how often, CRASH_SEED repeats a run.
+# SCENARIO=name runs one of them, CRASH_ROUNDS says how often (SOAK: 300 times), CRASH_SEED repeats a run.
 . "${0%/*}/../tap.sh"
 . "${0%/*}/machine.sh"
 machine_needs crash || { tap_end; exit; }
@@ -10,7 +10,8 @@ cleanup() {
     machine_close
     [ ! -d "$memory" ] || rmdir "$memory"
 }
-rounds=${CRASH_ROUNDS:-20}
+rounds=${CRASH_ROUNDS:-${SOAK:+300}}
+rounds=${rounds:-20}
 seed=${CRASH_SEED:-$RANDOM$RANDOM}
 echo "# CRASH_SEED=$seed"
 here=$(cd "${0%/*}" && pwd)

@@ -526,11 +526,6 @@ static void test_cross_checks(void **state)
          "output.segment_size\n"},
         {"output.retain_size=2GiB", NULL, NULL, ""},
         {"output.format=raw", "output.retain_size=4GiB", NULL, ""},
-        {"output.format=raw", "output.io=pwrite", NULL,
-         "-o output.io=pwrite: output.io \"uring\" and \"pwrite\" are for segments, with "
-         "output.format "
-         "\"raw\" it must be \"auto\" or \"buffered\"\n"},
-        {"output.format=raw", "output.io=buffered", NULL, ""},
         {"output.segment_age=999ms", NULL, NULL,
          "-o output.segment_age=999ms: must be \"0\" (never) or at least \"1s\"\n"},
         {"output.retain_age=1ms", NULL, NULL,
@@ -543,6 +538,10 @@ static void test_cross_checks(void **state)
          "output.segment_size, which is \"0\"\n"},
         {"output.segment_size=0", "output.segment_age=1h", "output.retain_size=1MB", ""},
         {"output.segment_age=1h", "output.retain_age=30d", "output.disk_full=rotate", ""},
+        {"output.format=raw", "output.io=pwrite", NULL,
+         "-o output.io=pwrite: output.io \"uring\" and \"pwrite\" are for segments, with output.format "
+         "\"raw\" it must be \"auto\" or \"buffered\"\n"},
+        {"output.format=raw", "output.io=buffered", NULL, ""},
         {"source.framing=lines", NULL, NULL,
          "-o source.framing=lines: source.framing \"lines\" needs source.type \"pipe\"\n"},
         {"source.type=pipe", NULL, NULL,
