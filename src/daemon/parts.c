@@ -122,6 +122,7 @@ int start_store(struct dbufd *d, const struct db_geometry *geometry)
         .retain_age_ns = c->output_retain_age,
         .full_deletes = c->output_disk_full == FULL_ROTATE,
         .min_free_bytes = c->output_min_free,
+        .own_thread = true,
         .buffered = c->output_io == IO_BUFFERED,
         .direct_only = c->output_io == IO_URING || c->output_io == IO_PWRITE,
         .extent_bytes_max = geometry->extent_bytes,

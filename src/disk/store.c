@@ -229,17 +229,22 @@ static int open_raw(struct store *store, const struct stream_files *files)
 }
 
 /* What a killed run was making ready would keep its room for ever if none were made again. */
-static int remove_next(const struct store *store)
+static int clear_next(struct store *store)
 {
     const struct output *output = store->options.output;
+    bool ahead = store->options.format == STORE_SEGMENTS && store->options.segment_bytes > 0;
     char *path;
     int rc = stream_next_path(store->options.path, &path);
 
     if (rc < 0)
         return rc;
     rc = output->remove(output->context, path);
+    if (rc == -ENOENT)
+        rc = 0;
+    if (rc == 0 && ahead)
+        rc = prepare_open(&store->prepare, output, path, store->options.own_thread);
     free(path);
-    return rc == -ENOENT ? 0 : rc;
+    return rc;
 }
 
 /* The newest file is the only one that a killed process can have had writes in flight to. */
@@ -273,7 +278,7 @@ static int open_files(struct store *store)
     int rc = stream_lock(store->options.path, &store->lock);
 
     if (rc == 0)
-        rc = remove_next(store);
+        rc = clear_next(store);
     if (rc == 0)
         rc = stream_list(store->options.path, &files);
     if (rc < 0)
@@ -420,8 +425,8 @@ int store_housekeep(struct store *store)
     int rotated = rotate_if_asked(store);
     int synced = sync_by_interval(store);
     store_look_at_age(store);
+    int retained = store_retain(store); /* first: what it gives up may be the next */
     int prepared = store_prepare_next(store);
-    int retained = store_retain(store);
 
     if (rotated < 0)
         return rotated;
@@ -455,9 +460,7 @@ void store_free(struct store *store)
 {
     if (!store)
         return;
-    if (store->next.path)
-        (void)segment_discard(
-            &store->next); /* an empty file of a hidden name, taken over next time */
+    prepare_close(store->prepare);
     segment_close(&store->segment);
     stream_unlock(&store->lock);
     free(store->resume_path);

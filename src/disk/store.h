@@ -80,6 +80,7 @@ struct store_options {
     uint64_t min_free_bytes;   /* of the file system; less left counts as ENOSPC */
     size_t extent_bytes_max;   /* the largest extent that will come */
     unsigned writer_count;
+    bool own_thread;  /* to make the next segment ready; `output` is called from there, too */
     bool buffered;    /* do not try O_DIRECT */
     bool direct_only; /* do not go without: -EINVAL. Of segments in files only */
     bool random; /* the blocks are the random source's, with these parameters: */

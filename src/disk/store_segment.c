@@ -216,12 +216,11 @@ static int fill_and_publish(struct store *store, struct segment *segment, uint64
 /* A new segment. -EEXIST: its number was taken by a stranger, the next one may be free. */
 static int begin_new(struct store *store)
 {
-    struct segment segment = store->next;
+    struct segment segment;
     uint64_t seq = store->tally.next_seq;
     uint64_t number = store->number + 1;
 
-    store->next = (struct segment){0};
-    if (!segment.path) {
+    if (!store->prepare || !prepare_take(store->prepare, &segment)) {
         int rc = create_next(store, &segment);
         if (rc < 0)
             return rc;
@@ -445,27 +444,13 @@ bool store_recover(struct store *store, int rc)
             return true;
         }
     }
-    if (store->next.path)
-        return segment_discard(&store->next) == 0;
+    struct segment next;
+    if (store->prepare && prepare_take(store->prepare, &next))
+        return segment_discard(&next) == 0;
     return store->options.full_deletes && rc != -EFBIG && store_delete_for_room(store);
 }
 
 /* ---- Ahead and behind ---- */
-
-int store_prepare_next(struct store *store)
-{
-    if (!store->begun || store->next.path || store->options.segment_bytes == 0 || store->device ||
-        store->options.format == STORE_RAW || store->segment.offset < store->segment_bytes_max / 2)
-        return 0;
-    int rc = create_next(store, &store->next);
-    if (rc < 0)
-        return rc;
-    rc = segment_reserve(&store->next, 0, store->segment_bytes_max, store->options.min_free_bytes);
-    store_note_manner(store, &store->next);
-    if (rc < 0)
-        (void)segment_discard(&store->next); /* the next try takes the name over */
-    return rc;
-}
 
 void store_look_at_age(struct store *store)
 {

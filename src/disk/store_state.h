@@ -13,12 +13,17 @@
 #include <limits.h>
 #include <stdatomic.h>
 
+#include "prepare.h"
 #include "segment.h"
 #include "store.h"
 #include "stream.h"
 #include "tally.h"
 
-enum { DOUBTFUL_MAX = 16 }; /* more than that is no disk */
+enum {
+    DOUBTFUL_MAX = 16, /* more than that is no disk */
+    IN_FLIGHT_EXTENTS = OUTPUT_IN_FLIGHT_MAX * IOV_MAX
+};
+
 /* Extents that lie one behind the other in the file, written by one call. */
 struct batch {
     struct iovec pieces[IOV_MAX];
@@ -80,7 +85,8 @@ struct store {
     uint64_t sync_time_ns;   /* [R] CLOCK_MONOTONIC of the last sync */
 
     /* The next one */
-    struct segment next;          /* [R] path NULL: none is ready */
+    struct prepare *prepare;      /* [I] makes it ready; NULL: nobody */
+    enum store_reason old_reason; /* [R] why what it replaces is deleted */
     struct segment_manner manner; /* [R] how to open it */
     char *resume_path;            /* [R] or else this one goes on, */
     uint64_t resume_offset;       /* [R] from here */
@@ -104,6 +110,7 @@ struct store {
     size_t page_written; /* [R] bytes of it; a device keeps them */
 
     struct batch batches[OUTPUT_IN_FLIGHT_MAX]; /* [R] of which writes are in flight */
+    uint32_t data_bytes[IN_FLIGHT_EXTENTS];     /* [R] of extents, by index, that are in batches */
     struct account account;       /* [A] */
 };
 
@@ -152,8 +159,14 @@ void store_mark(struct store *store);
 /* Says where the half that is being stored goes on, if there is one. */
 void store_tell_target(const struct store *store);
 
-/* Makes the next segment ready. */
+/* ---- store_next.c ---- */
+
+/* Has the next segment made ready, if it is time. */
 int store_prepare_next(struct store *store);
+
+/* Has it made ready in the place of `old`, which is to be deleted: its file is used, or removed. Only
+ * if prepare_is_idle. */
+int store_replace_old(struct store *store, const struct stream_file *old, enum store_reason reason);
 
 /* Sees to it that a segment that is old enough ends. */
 void store_look_at_age(struct store *store);

@@ -656,8 +656,7 @@ static void assert_crash_buffer(const char *value, const char *wanted)
 
 static void test_crash_buffer(void **state)
 {
-    static const char choices[] =
-        "must be \"auto\", \"fdstore\", \"off\" or \"file:PATH\"";
+    static const char choices[] = "must be \"auto\", \"fdstore\", \"off\" or \"file:PATH\"";
     char given[128], path[96];
 
     (void)state;
@@ -1036,28 +1035,17 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quantities),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_file_values),
-        cmocka_unit_test(test_overrides),
-        cmocka_unit_test(test_file_errors),
-        cmocka_unit_test(test_override_errors),
-        cmocka_unit_test(test_all_at_once),
-        cmocka_unit_test(test_unreadable),
-        cmocka_unit_test(test_cross_checks),
-        cmocka_unit_test(test_capacity),
-        cmocka_unit_test(test_cores),
-        cmocka_unit_test(test_crash_buffer),
-        cmocka_unit_test(test_output),
-        cmocka_unit_test(test_no_permission),
-        cmocka_unit_test(test_long_path),
-        cmocka_unit_test(test_long_numbered_path),
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_help),
-        cmocka_unit_test(test_shipped_file),
-        cmocka_unit_test(test_shipped_values),
-        cmocka_unit_test(test_manual),
-        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_quantities),   cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_file_values),  cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_file_errors),  cmocka_unit_test(test_override_errors),
+        cmocka_unit_test(test_all_at_once),  cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_cross_checks), cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_cores),        cmocka_unit_test(test_crash_buffer),
+        cmocka_unit_test(test_output),       cmocka_unit_test(test_no_permission),
+        cmocka_unit_test(test_long_path),    cmocka_unit_test(test_long_numbered_path),
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_help),
+        cmocka_unit_test(test_shipped_file), cmocka_unit_test(test_shipped_values),
+        cmocka_unit_test(test_manual),       cmocka_unit_test(test_mutations),
     };
 
     return cmocka_run_group_tests_name("config", tests, make_folder, remove_folder);
