@@ -97,7 +97,7 @@ int store_retain(struct store *store)
     if ((store->options.retain_bytes == 0 && store->options.retain_age_ns == 0) || !store->begun ||
         store->device || !is_retention_due(store))
         return 0;
-    int rc = stream_list(store->options.path, &files);
+    int rc = store_list(store, &files);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < files.count; i++)
@@ -114,7 +114,7 @@ bool store_delete_for_room(struct store *store)
     struct stream_files files;
     bool deleted = false;
 
-    if (stream_list(store->options.path, &files) < 0)
+    if (stream_list(store_place(store), &files) < 0)
         return false;
     for (size_t i = 0; i < files.count && !deleted; i++)
         deleted = is_closed(store, &files.files[i]) &&
