@@ -117,7 +117,8 @@ static int places_sync_directory(void *context, const char *path)
 static struct places places_of(int error)
 {
     return (struct places){.error = error,
-                           .output = {.open = places_open,
+                           .output = {.write_bytes = output_pwrite.write_bytes,
+                                      .open = places_open,
                                       .write = places_write,
                                       .sync = places_sync,
                                       .truncate = places_truncate,
@@ -435,6 +436,7 @@ int main(void)
         TEST(a_full_place_is_not_dead),  TEST(strangers_are_left_alone),
         TEST(dies_at_any_call),
     };
+    keep_memory();
     test_parent = "/dev/shm";
     return cmocka_run_group_tests_name("failover", tests, NULL, NULL);
 }
