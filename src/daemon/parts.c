@@ -113,6 +113,7 @@ int start_store(struct dbufd *d, const struct db_geometry *geometry)
     const struct config *c = d->config;
     const struct store_options options = {
         .path = c->output_file_path,
+        .failover_path = *c->output_failover_path != '\0' ? c->output_failover_path : NULL,
         .format = (enum store_format)c->output_format,
         .durability = (enum store_durability)c->output_durability,
         .sync_interval_ns = c->output_sync_interval,

@@ -31,6 +31,9 @@ enum store_event_kind {
                               sync, or (ENOENT) deleted. What was not yet released is written again
                               in the next segment. The `bytes` bytes from offset on were released
                               before: they may be whole, but nobody has them to write again */
+    STORE_FAILED_OVER,     /* error, path, number: the segment is at the other place, for the stream's
+                              own cannot be written */
+    STORE_CAME_BACK,       /* path, number: the segment is at the stream's own place again */
     STORE_TAIL_CUT,        /* path, offset, bytes: a torn tail at open; kept in PATH.torn */
     STORE_TAIL_FREED       /* path, offset, bytes: unused preallocated room cut off at open */
 };
@@ -69,6 +72,7 @@ struct output;
 
 struct store_options {
     const char *path; /* output_file_path: see stream.h for the segments' names */
+    const char *failover_path; /* where segments go while that cannot be written; NULL: nowhere */
     enum store_format format;
     enum store_durability durability;
     uint64_t sync_interval_ns; /* DURABILITY_INTERVAL: the longest that stored bytes stay unsynced */

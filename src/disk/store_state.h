@@ -2,7 +2,7 @@
  *
  * What the parts of the store share: store.c (its functions for others), store_half.c (a half's
  * extents into the open segment), store_segment.c (opening, closing and leaving segments),
- * store_retain.c (deleting them).
+ * store_retain.c (deleting them), store_place.c (where they are).
  *
  * Members: [I] never changes after store_open, [R] the reader's thread only, [A] written by the
  * reader, read by anyone.
@@ -52,6 +52,7 @@ struct store {
     struct store_options options;    /* [I] path is a copy */
     struct random_parameters random; /* [I] */
     struct stream_lock lock;         /* [I] path NULL: a device, not locked */
+    struct stream_lock other_lock;   /* [I] of failover_path */
     uint8_t uuid[16];                /* [I] */
     uint64_t *next_blocks;           /* [I] as the stream was found */
     uint64_t segment_bytes_max;      /* [I] a segment is closed rather than outgrow it */
@@ -68,6 +69,9 @@ struct store {
     uint64_t retained_ns; /* [R] CLOCK_MONOTONIC: when it was last looked whether there are */
     uint64_t doubtful[DOUBTFUL_MAX]; /* [R] numbers of segments that were left with bytes at risk */
     unsigned doubtful_count;         /* [R] of all that ever were */
+    bool away;                       /* [R] segments are begun at failover_path */
+    unsigned failures;               /* [R] segments left in a row at the stream's own place */
+    int failure;                     /* [R] errno of the last of them */
     bool rotate_asked;               /* [R] */
     bool finished;                   /* [R] */
 
@@ -170,6 +174,22 @@ int store_replace_old(struct store *store, const struct stream_file *old, enum s
 
 /* Sees to it that a segment that is old enough ends. */
 void store_look_at_age(struct store *store);
+
+/* ---- store_place.c ---- */
+
+/* The stream's path where its segments are begun now. */
+const char *store_place(const struct store *store);
+
+/* Begins a segment at the place that takes it. */
+int store_choose_place(struct store *store, int (*begin)(struct store *store));
+
+/* A segment was left; a half was stored; a segment has ended, and the next one may be begun at home. */
+void store_note_failure(struct store *store, int error);
+void store_note_success(struct store *store);
+void store_try_home(struct store *store);
+
+/* The stream's segments, wherever they are, by number. */
+int store_list(const struct store *store, struct stream_files *ret);
 
 /* ---- store_retain.c ---- */
 
