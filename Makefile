@@ -29,8 +29,9 @@ PACKAGES_DEB := dpkg-dev
 PACKAGES_SYSTEM := mmdebstrap systemd-container qemu-system-x86 lintian $(PACKAGES_DEB)
 PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev
 
-# What only a newer service manager knows.
-SYSTEMD_254 = $(shell pkg-config --atleast-version=254 libsystemd && echo '-e s/^\#FileDescriptor/FileDescriptor/')
+# What only a newer service manager knows: it sends the signal of a reload itself, and waits until it is over.
+SYSTEMD_254 = $(shell pkg-config --atleast-version=254 libsystemd && echo '-e s/^\#FileDescriptor/FileDescriptor/ \
+	-e s/^Type=notify$$/Type=notify-reload/ -e /^ExecReload=.*HUP/d')
 comma := ,
 B := build$(if $(SAN),/$(SAN))
 CFLAGS ?= -O2 -g

@@ -3,7 +3,7 @@
  * What the three parts of the store share: store.c (its functions for others), store_half.c (a
  * half's extents into the open segment), store_segment.c (opening, closing and leaving segments).
  *
- * Members: [I] never changes after store_open, [R] the reader's thread only, [A] written by the
+ * Members: [I] never changes after store_open, [R] the reader's thread only (or whose place it takes), [A] written by the
  * reader, read by anyone.
  */
 #ifndef DBUFD_DISK_STORE_STATE_H
@@ -34,12 +34,12 @@ struct account {
 };
 
 struct store {
-    struct store_options options;    /* [I] path is a copy */
-    struct random_parameters random; /* [I] */
+    struct store_options options;    /* [R] path is a copy */
+    struct random_parameters random; /* [R] */
     struct stream_lock lock;         /* [I] path NULL: a device, not locked */
     uint8_t uuid[16];                /* [I] */
-    uint64_t *next_blocks;           /* [I] as the stream was found */
-    uint64_t segment_bytes_max;      /* [I] a segment is closed rather than outgrow it */
+    uint64_t *next_blocks;           /* [R] as the stream was found, or changed */
+    uint64_t segment_bytes_max;      /* [R] a segment is closed rather than outgrow it */
     uint64_t first_bytes;            /* [I] tally.bytes as the stream was found */
     bool device;                     /* [I] */
     bool gaps;                       /* [I] writers may go on behind their next block */
@@ -57,6 +57,7 @@ struct store {
     bool begun;              /* [R] it is open and has its first checkpoint */
     bool created;            /* [R] by this run: it holds nothing from before */
     bool distrusted;         /* [R] a sync has failed */
+    bool checkpoint_due;     /* [R] what its last checkpoint says of the writers holds no more */
     uint64_t begun_offset;   /* [R] behind its first checkpoint of this run */
     uint64_t begun_bytes;    /* [R] tally.bytes there */
     uint64_t durable_offset; /* [R] synced up to here */
@@ -111,6 +112,12 @@ void store_report(struct store *store, struct store_event event);
 
 /* Sees to it that there is an open segment with its first checkpoint in it. */
 int store_begin(struct store *store);
+
+/* How large a segment may become. */
+void store_set_segment_bytes(struct store *store);
+
+/* Puts the checkpoint that is due into the open segment. */
+int store_restate(struct store *store);
 
 /* How far to allocate when there must be room up to `end`. */
 uint64_t store_ideal_end(const struct store *store, uint64_t end);
