@@ -42,10 +42,10 @@ pick() { # pick NAME VALUE...: one of them
     shift
     it=${*:RANDOM % $# + 1:1}
 }
-random_conf() {
+random_conf() { # [STREAM]
     local n capacity debug stats interval writers reader least most rate seeds segment durability sync flush free
     pick out a a a b
-    out=$tmp/$out.dbuf
+    out=$tmp/${1:-$out}.dbuf
     pick n 1 2 4 7 16
     pick capacity 1MB 2MB 4MB 8MB
     pick debug true false
@@ -69,13 +69,14 @@ random_conf() {
             flush_interval = \"$flush\"; min_free = \"$free\";"
 }
 under_load() { # NAME HOW_MANY [OPTION]...
-    local name=$1 reloads=$2 refused=0
+    local name=$1 reloads=$2 refused=0 first=a
     shift 2
     RANDOM=$seed
-    random_conf >"$tmp/c.conf"
+    random_conf b >"$tmp/c.conf"
     start -o crash_buffer=off "$@"
     for _ in $(seq "$reloads"); do
-        random_conf >"$tmp/new"
+        random_conf $first >"$tmp/new"
+        first=
         reload <"$tmp/new" || break
         last '^dbufd: reloaded' >/dev/null || refused=$((refused + 1))
     done
@@ -152,10 +153,11 @@ effect "output.segment_size, debug_mode: segments are closed, and told of" told 
 conf "$quiet" 'rate = "20MB"; max_block = 1000;' 'segment_size = "4MiB"; retain_size = "8MiB";' | reload
 effect "output.retain_size: the oldest are deleted" told 'segment 1 deleted'
 
-risk() { # MB at risk, at least
+risk() { # so many MB at risk, at least
     kill -USR1 $dbufd
     sleep 0.05
-    sed -nE 's/.* ([0-9.]+) MB at risk$/\1/p' "$tmp/log" | tail -n 1 | awk -v least="$1" '{ exit !($1 >= least) }'
+    sed -nE 's/.* ([0-9.]+) (.?)B at risk$/\1 \2/p' "$tmp/log" | tail -n 1 |
+        awk -v least="$1" '{ exit !($1 * ($2 == "G" ? 1000 : $2 == "M" ? 1 : 0.001) >= least) }'
 }
 conf "$quiet" 'rate = "50MB"; max_block = 1000;' "$small durability = \"none\";" | reload
 effect "output.durability: none leaves more at risk than memory has" risk 5
