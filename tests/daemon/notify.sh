@@ -18,7 +18,7 @@ check "STOPPING comes once, after READY" test "$(grep -c STOPPING=1 "$tmp/seen")
 check "what it saw was stored" "$B/dbufctl" verify --random "$tmp/n.dbuf"
 
 # A reload is begun with its time, and ended, before or after the file was found to be good.
-clock() { awk '{ printf "%d", $1 * 1000000 }' /proc/uptime; }
+clock() { awk '{ printf "%.0f", $1 * 1000000 }' /proc/uptime; }
 for file in good bad; do
     before=$(clock)
     [ $file = good ] || key=writer_cuont
