@@ -15,103 +15,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cat.h"
 #include "ctl.h"
-#include "print.h"
-#include "survey.h"
 #include "when.h"
-
-struct cat;
-
-/* One block, and where it comes from. */
-struct item {
-    unsigned writer;
-    uint64_t number;
-    const struct block_header *block;
-    const unsigned char *data;
-};
-
-struct cat {
-    void (*put)(struct print *print, const struct item *item);
-    int writer; /* -1: all */
-    uint64_t from_ns, to_ns;
-    struct print *print;
-    int status;
-    bool started; /* next_seq is known */
-    uint64_t next_seq;
-    uint32_t last_flags;
-    const char *path;
-    /* A fault that is not told yet: at the end of a file that is being written it is none. */
-    struct scan_extent fault;
-    bool has_fault;
-};
-
-/* ---- Forms ------------------------------------------------------------------------------------
- */
-
-static void put_raw(struct print *print, const struct item *item)
-{
-    print_bytes(print, item->data, item->block->length);
-    if (item->block->flags & BLOCK_LINE) {
-        print_bytes(print, "\n", 1);
-    }
-}
-
-static void put_json(struct print *print, const struct item *item)
-{
-    char time[40];
-    uint32_t length = item->block->length;
-    print_format(print,
-                 "{\"writer\":%u,\"block\":%" PRIu64 ",\"time\":\"%s\",\"length\":%" PRIu32
-                 ",\"flags\":%" PRIu32,
-                 item->writer, item->number, format_time(item->block->time_ns, time), length,
-                 item->block->flags);
-    if (is_printable(item->data, length)) {
-        print_text(print, ",\"data\":");
-        print_json_string(print, (const char *)item->data, length);
-    } else {
-        print_text(print, ",\"data_base64\":\"");
-        print_base64(print, item->data, length);
-        print_text(print, "\"");
-    }
-    print_text(print, "}\n");
-}
-
-static void put_hex_line(struct print *print, const unsigned char *data, size_t at, size_t count)
-{
-    static const char digits[] = "0123456789abcdef";
-    char line[96];
-    size_t to = (size_t)snprintf(line, sizeof(line), "%08zx ", at);
-    for (size_t i = 0; i < 16; i++) {
-        line[to++] = ' ';
-        if (i == 8) {
-            line[to++] = ' ';
-        }
-        line[to++] = i < count ? digits[data[at + i] >> 4] : ' ';
-        line[to++] = i < count ? digits[data[at + i] & 15] : ' ';
-    }
-    line[to++] = ' ';
-    line[to++] = ' ';
-    line[to++] = '|';
-    for (size_t i = 0; i < count; i++) {
-        unsigned char c = data[at + i];
-        line[to++] = c >= 0x20 && c < 0x7f ? (char)c : '.';
-    }
-    line[to++] = '|';
-    line[to++] = '\n';
-    print_bytes(print, line, to);
-}
-
-static void put_hex(struct print *print, const struct item *item)
-{
-    char time[40];
-    size_t length = item->block->length;
-    print_format(print, "writer %u, block %" PRIu64 ", %s, %zu bytes, flags %" PRIu32 "\n",
-                 item->writer, item->number, format_time(item->block->time_ns, time), length,
-                 item->block->flags);
-    for (size_t at = 0; at < length; at += 16) {
-        put_hex_line(print, item->data, at, length - at < 16 ? length - at : 16);
-    }
-}
 
 /* ---- Extents ----------------------------------------------------------------------------------
  */
@@ -144,20 +50,62 @@ static void tell_fault(struct cat *cat)
             fault->error != 0 ? strerror(fault->error) : "");
 }
 
+/* Whether the block was not given out yet, and that it is now: what was missing may turn up later. */
+static bool is_new(struct cat *cat, unsigned writer, uint64_t number)
+{
+    struct cat_writer *given = &cat->writers[writer];
+    if (!given->known || number == given->next_block) {
+        given->known = true;
+        given->next_block = number + 1;
+        return true;
+    }
+    if (number < given->next_block) {
+        int rc = ranges_take(&given->missing, number, number + 1);
+        cat->error = rc < 0 ? rc : cat->error;
+        return rc == 1;
+    }
+    const struct range range = {.first = given->next_block, .end = number};
+    int rc = ranges_add(&given->missing, range);
+    cat->error = rc < 0 ? rc : cat->error;
+    given->next_block = number + 1;
+    return true;
+}
+
+static void count_writers(struct cat *cat, const struct scan_extent *extent)
+{
+    const struct checkpoint_writer *writers;
+    unsigned count = extent->header->writer + 1u;
+    if (extent->header->flags & EXTENT_CHECKPOINT) {
+        const struct checkpoint *checkpoint =
+            scan_checkpoint(extent->data, extent->header->used, &writers);
+        count = checkpoint == NULL ? 0 : checkpoint->writer_count;
+    }
+    cat->writer_count = count > cat->writer_count ? count : cat->writer_count;
+}
+
+void cat_put_item(struct cat *cat, const struct cat_item *item)
+{
+    bool wanted = cat->writer < 0 || item->writer == (unsigned)cat->writer;
+    if (wanted && item->block->time_ns >= cat->from_ns && item->block->time_ns < cat->to_ns) {
+        cat->put(cat->print, item);
+    }
+}
+
 static void put_blocks(struct cat *cat, const struct scan_extent *extent)
 {
     const struct extent_header *header = extent->header;
-    struct item item = {.writer = header->writer, .number = header->first_block};
+    struct cat_item item = {.writer = header->writer, .number = header->first_block};
     size_t position = 0;
 
+    count_writers(cat, extent);
     if ((header->flags & EXTENT_CHECKPOINT) ||
         (cat->writer >= 0 && header->writer != cat->writer)) {
         return;
     }
     while (cat->print->error == 0 &&
            scan_block(extent->data, header->used, &position, &item.block, &item.data) == 1) {
-        if (item.block->time_ns >= cat->from_ns && item.block->time_ns < cat->to_ns) {
-            cat->put(cat->print, &item);
+        if (!cat->once || is_new(cat, item.writer, item.number)) {
+            cat_put_item(cat, &item);
         }
         item.number++;
     }
@@ -170,10 +118,11 @@ static bool is_due(struct cat *cat, const struct scan_extent *extent)
     if (seq < cat->next_seq) {
         fprintf(stderr,
                 "dbufctl: %s: offset %" PRIu64 ": extent %" PRIu64
-                " is there twice or out of order, left out\n",
-                cat->path, extent->offset, seq);
+                " is there twice or out of order, %s\n",
+                cat->path, extent->offset, seq,
+                cat->damaged ? "only what was not there before is given out" : "left out");
         cat->status = EXIT_DAMAGED;
-        return false;
+        return cat->damaged;
     }
     if (seq > cat->next_seq) {
         fprintf(stderr,
@@ -186,7 +135,7 @@ static bool is_due(struct cat *cat, const struct scan_extent *extent)
     return true;
 }
 
-static void see_extent(struct cat *cat, const struct scan_extent *extent, bool lenient)
+void cat_extent(struct cat *cat, struct scan *scan, const struct scan_extent *extent, bool lenient)
 {
     bool blocks_are_whole = extent->fault == SCAN_OK || extent->fault == SCAN_PADDING_CHANGED ||
                             (extent->fault == SCAN_CUT && extent->data != NULL);
@@ -204,23 +153,53 @@ static void see_extent(struct cat *cat, const struct scan_extent *extent, bool l
     } else if (extent->fault == SCAN_DATA_CHANGED) {
         cat->next_seq = extent->header->seq + 1; /* told already */
     }
+    if (cat->damaged && !blocks_are_whole) {
+        cat_salvage(cat, scan, extent->offset, extent->bytes);
+    }
 }
 
-static void cat_segment(struct cat *cat, struct scan *scan, const struct survey_file *next,
-                        bool lenient)
+/* What the next segment holds again was given up here: see verify.c. */
+static bool is_superseded(const struct cat *cat, const struct survey_file *next)
+{
+    return next != NULL && next->state == SURVEY_GOOD && cat->next_seq >= next->first_seq &&
+           !(cat->last_flags & (EXTENT_END | EXTENT_CLOSE));
+}
+
+void cat_rest(struct cat *cat, struct scan *scan, const struct survey_file *next, bool lenient)
 {
     struct scan_extent extent;
-    cat->last_flags = 0;
     while (cat->print->error == 0 && scan_next(scan, &extent) == 1) {
-        /* What the next segment holds again was given up here: see verify.c. */
-        bool superseded = next != NULL && next->state == SURVEY_GOOD &&
-                          cat->next_seq >= next->first_seq &&
-                          !(cat->last_flags & (EXTENT_END | EXTENT_CLOSE));
-        if (extent.fault != SCAN_EMPTY_TAIL && !superseded) {
-            see_extent(cat, &extent, lenient);
+        if (extent.fault != SCAN_EMPTY_TAIL && !is_superseded(cat, next)) {
+            cat_extent(cat, scan, &extent, lenient);
         }
     }
     cat->has_fault = false; /* still on its way to the disk */
+}
+
+/* 1: it is open, and its first extent is the next one. 0: it is left out. */
+static int begin_segment(struct cat *cat, const struct survey_file *file, bool running,
+                         struct scan **ret)
+{
+    cat->path = file->path;
+    if (file->state == SURVEY_HEADER_CHANGED) {
+        fprintf(stderr, "dbufctl: %s: the segment's header is damaged\n", file->path);
+        cat->status = EXIT_DAMAGED;
+    }
+    int rc = survey_open(file, ret);
+    if (rc == -ENOENT && running) {
+        cat->started = false; /* retention has overtaken us */
+        return 0;
+    }
+    if (rc < 0) {
+        cat->status = cannot(file->path, -rc);
+        return 0;
+    }
+    if (!cat->started) {
+        cat->next_seq = file->first_seq;
+        cat->started = true;
+    }
+    cat->last_flags = 0;
+    return 1;
 }
 
 static void cat_stream(struct cat *cat, const struct survey *survey)
@@ -229,31 +208,53 @@ static void cat_stream(struct cat *cat, const struct survey *survey)
         const struct survey_file *file = &survey->files[i];
         bool last = i + 1 == survey->readable;
         struct scan *scan;
-        cat->path = file->path;
-        if (file->state == SURVEY_HEADER_CHANGED) {
-            fprintf(stderr, "dbufctl: %s: the segment's header is damaged\n", file->path);
-            cat->status = EXIT_DAMAGED;
-        }
-        int rc = survey_open(file, &scan);
-        if (rc == -ENOENT && survey->running) {
-            cat->started = false; /* retention has overtaken us */
+        if (begin_segment(cat, file, survey->running, &scan) == 0) {
             continue;
         }
-        if (rc < 0) {
-            cat->status = cannot(file->path, -rc);
-            continue;
+        if (last && cat->follow != NULL) {
+            cat_follow(cat, scan, file); /* and it closes it */
+        } else {
+            cat_rest(cat, scan, last ? NULL : file + 1, last && survey->running);
+            scan_close(scan);
         }
-        if (!cat->started) {
-            cat->next_seq = file->first_seq;
-            cat->started = true;
-        }
-        cat_segment(cat, scan, last ? NULL : file + 1, last && survey->running);
-        scan_close(scan);
     }
 }
 
 /* ---- The command ------------------------------------------------------------------------------
  */
+
+static void free_writers(struct cat *cat)
+{
+    for (unsigned i = 0; cat->writers != NULL && i < FORMAT_WRITERS_MAX; i++) {
+        ranges_free(&cat->writers[i].missing);
+    }
+    free(cat->writers);
+}
+
+/* Reads all that the survey has found, into standard output. */
+static void write_out(struct cat *cat, const struct survey *survey)
+{
+    cat->print = print_begin(STDOUT_FILENO);
+    cat->writers = calloc(FORMAT_WRITERS_MAX, sizeof(*cat->writers));
+    if (cat->print == NULL || cat->writers == NULL) {
+        cat->status = cannot("output", ENOMEM);
+    } else {
+        cat_stream(cat, survey);
+    }
+    int rc = print_end(cat->print);
+    if (rc < 0 && rc != -EPIPE) {
+        cat->status = cannot("standard output", -rc);
+    }
+    if (cat->error < 0) {
+        cat->status = cannot("cat", -cat->error);
+    }
+    if (rc == 0 && survey->readable > 0 && cat->writer >= (int)cat->writer_count) {
+        fprintf(stderr, "dbufctl: there is no writer %d: the stream has %u, from 0 on\n",
+                cat->writer, cat->writer_count);
+        cat->status = EXIT_CANNOT;
+    }
+    free_writers(cat);
+}
 
 static int run(struct cat *cat, char *const arguments[], size_t count)
 {
@@ -266,15 +267,11 @@ static int run(struct cat *cat, char *const arguments[], size_t count)
     if (cat->status != 0 && survey.readable == 0) {
         cat->status = EXIT_CANNOT;
     }
-    cat->print = print_begin(STDOUT_FILENO);
-    if (cat->print == NULL) {
-        cat->status = cannot("output", ENOMEM);
+    if (cat->follow != NULL && !survey.whole) {
+        fprintf(stderr, "dbufctl: %s: is one segment: --follow takes a STREAM\n", cat->follow);
+        cat->status = EXIT_USAGE;
     } else {
-        cat_stream(cat, &survey);
-        rc = print_end(cat->print);
-        if (rc < 0 && rc != -EPIPE) {
-            cat->status = cannot("standard output", -rc);
-        }
+        write_out(cat, &survey);
     }
     survey_free(&survey);
     return cat->status;
@@ -301,19 +298,21 @@ int cat_command(const struct command *self, int argc, char **argv)
         {"raw", no_argument, NULL, 'r'},        {"json", no_argument, NULL, 'j'},
         {"hex", no_argument, NULL, 'x'},        {"writer", required_argument, NULL, 'w'},
         {"from", required_argument, NULL, 'f'}, {"to", required_argument, NULL, 't'},
+        {"follow", no_argument, NULL, 'F'},     {"damaged", no_argument, NULL, 'd'},
         {"help", no_argument, NULL, 'h'},       {0}};
-    struct cat cat = {.put = put_raw, .writer = -1, .to_ns = UINT64_MAX};
+    struct cat cat = {.put = cat_put_raw, .writer = -1, .to_ns = UINT64_MAX};
+    bool follow = false;
     int option;
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
         switch (option) {
         case 'r':
-            cat.put = put_raw;
+            cat.put = cat_put_raw;
             break;
         case 'j':
-            cat.put = put_json;
+            cat.put = cat_put_json;
             break;
         case 'x':
-            cat.put = put_hex;
+            cat.put = cat_put_hex;
             break;
         case 'w':
             if (!parse_writer(optarg, &cat.writer)) {
@@ -327,6 +326,12 @@ int cat_command(const struct command *self, int argc, char **argv)
                 return usage_error(self, "'%s' is not %s", optarg, time_forms);
             }
             break;
+        case 'F':
+            follow = true;
+            break;
+        case 'd':
+            cat.damaged = true;
+            break;
         case 'h':
             return command_help(self);
         default:
@@ -336,5 +341,10 @@ int cat_command(const struct command *self, int argc, char **argv)
     if (optind == argc) {
         return usage_error(self, "which FILE or STREAM?");
     }
+    if (follow && argc - optind != 1) {
+        return usage_error(self, "--follow takes one STREAM");
+    }
+    cat.follow = follow ? argv[optind] : NULL;
+    cat.once = follow || cat.damaged;
     return run(&cat, argv + optind, (size_t)(argc - optind));
 }

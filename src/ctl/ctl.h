@@ -22,6 +22,7 @@ int verify_command(const struct command *self, int argc, char **argv);
 int cat_command(const struct command *self, int argc, char **argv);
 int info_command(const struct command *self, int argc, char **argv);
 int recover_command(const struct command *self, int argc, char **argv);
+int rotate_command(const struct command *self, int argc, char **argv);
 
 /* Says what is wrong with the call, and how it would be right. Returns EXIT_USAGE. */
 int usage_error(const struct command *self, const char *format, ...)

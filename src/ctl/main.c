@@ -17,11 +17,15 @@ static int version_command(const struct command *self, int argc, char **argv);
 static const struct command commands[] = {
     {"verify", "[--random] [--json] FILE...|STREAM",
      "prove that nothing is lost, doubled, reordered or changed", verify_command},
-    {"cat", "[--raw|--json|--hex] [--writer N] [--from TIME] [--to TIME] FILE...|STREAM",
+    {"cat",
+     "[--raw|--json|--hex] [--writer N] [--from TIME] [--to TIME] [--follow] [--damaged] "
+     "FILE...|STREAM",
      "write the blocks to standard output, as they are stored", cat_command},
     {"info", "[--json] FILE...|STREAM", "say what is in there", info_command},
     {"recover", "[--raw] RESCUE OUTPUT",
      "get the blocks out of a rescue file, or of crash_buffer's file", recover_command},
+    {"rotate", "STREAM", "make the running dbufd end the segment and begin the next one",
+     rotate_command},
     {"help", "[COMMAND]", "this, or how to use a command", help_command},
     {"version", "", "say which version this is", version_command},
 };

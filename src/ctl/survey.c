@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "../disk/stream.h"
@@ -54,23 +53,13 @@ static bool is_segment_name(const char *path, char *ret_stream)
     return false;
 }
 
-/* While a daemon has the stream it holds a lock on a file beside it. Our own is shared and gone in
- * a moment. A lock file that we may not open tells nothing, but then neither do the segments. */
+/* A lock file that we may not open tells nothing, but then neither do the segments. */
 static int is_locked(const char *stream_path, bool *ret)
 {
-    const char *slash = strrchr(stream_path, '/');
-    const char *name = slash == NULL ? stream_path : slash + 1;
-    char *path;
-    if (asprintf(&path, "%.*s.%s.lock", (int)(name - stream_path), stream_path, name) < 0) {
-        return -ENOMEM;
-    }
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-    free(path);
-    if (fd >= 0) {
-        *ret = *ret || (flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK);
-        (void)close(fd); /* only looked at */
-    }
-    return 0;
+    pid_t pid;
+    int rc = stream_holder(stream_path, &pid);
+    *ret = *ret || rc == 1;
+    return rc == -ENOMEM ? rc : 0;
 }
 
 static int add_argument(struct survey *survey, const char *argument)

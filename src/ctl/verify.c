@@ -232,10 +232,10 @@ static void see_end(struct verify *v)
         v->result.end = VERIFY_NOT_CLOSED;
     } else if (v->last_flags & EXTENT_CLOSE) {
         v->result.end = VERIFY_CLOSED;
-    } else if (survey->running) {
-        v->result.end = VERIFY_RUNNING;
     } else if ((v->last_flags & EXTENT_END) && !survey->whole) {
         v->result.end = VERIFY_GOES_ON;
+    } else if (survey->running) {
+        v->result.end = VERIFY_RUNNING;
     } else {
         v->result.end = VERIFY_NOT_CLOSED;
         verify_tell(v, finding_at_file(v->file, v->last_flags & EXTENT_END ? FINDING_NOT_CONTINUED

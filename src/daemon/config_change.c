@@ -33,11 +33,14 @@ static const unsigned needs[OPTION_COUNT] = {
     [OPTION_source_framing] = NEEDS_SOURCES,
     [OPTION_output_format] = NEEDS_OUTPUT | NEEDS_BUFFER,
     [OPTION_output_segment_size] = NEEDS_SETTING,
+    [OPTION_output_segment_age] = NEEDS_SETTING,
     [OPTION_output_retain_size] = NEEDS_SETTING,
+    [OPTION_output_retain_age] = NEEDS_SETTING,
     [OPTION_output_durability] = NEEDS_SETTING,
     [OPTION_output_sync_interval] = NEEDS_SETTING,
     [OPTION_output_flush_interval] = NEEDS_SETTING,
     [OPTION_output_min_free] = NEEDS_SETTING,
+    [OPTION_output_disk_full] = NEEDS_SETTING,
 };
 
 unsigned config_needs(enum option_id id)

@@ -9,11 +9,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../disk/output.h"
 #include "command_line.h"
 #include "config.h"
 #include "crash.h"
 #include "notify.h"
 #include "reader.h"
+#include "stall.h"
 #include "stats.h"
 #include "writer.h"
 
@@ -37,6 +39,7 @@ struct dbufd {
     struct notify notify;
     struct cpus_plan cpus;
     struct crash crash;
+    struct output *uring; /* NULL: none */
     struct store *store;
     struct db *db;
     struct reader *reader;
@@ -51,8 +54,8 @@ struct dbufd {
     uint64_t stop_ns;  /* when: CLOCK_MONOTONIC */
     bool left;         /* it had to end with blocks in memory, which the next start finds */
     uint64_t seed;     /* of the random source */
-    uint64_t progress; /* of the reader, when it was last looked at */
-    int status;        /* of the exit: why it ends, if that is no good reason */
+    struct stall stall; /* of the reader, in the disk */
+    int status;         /* of the exit: why it ends, if that is no good reason */
     struct stats ticked, reported, begun;
     struct stats carried;  /* the counters of parts that were replaced */
     struct reload *reload; /* another configuration is being gone over to; NULL: none is */
@@ -65,8 +68,11 @@ void set_report_timer(const struct dbufd *d);
 int choose_seed(const struct config *config, uint64_t *ret);
 int plan_cores(const struct config *config, struct cpus_plan *ret);
 void cut_capacity(const struct config *config, struct db_geometry *ret);
+/* For one store; *ret untouched: the configuration wants none, or takes it as it is without. */
+int make_uring(struct dbufd *d, const struct config *config, struct output **ret);
+void free_uring(struct output *uring);
 int make_store(struct dbufd *d, const struct config *config, uint64_t seed,
-               const struct db_geometry *geometry, struct store **ret);
+               const struct db_geometry *geometry, const struct output *uring, struct store **ret);
 /* For blocks of this configuration, a store that is open. */
 void change_store(struct store *store, const struct config *config, uint64_t seed,
                   const struct db_geometry *geometry);
@@ -120,7 +126,7 @@ struct stats_sources stats_sources(const struct dbufd *d);
 /* Tells why dbufd cannot start; returns `status`, the exit status. */
 int cannot(const struct dbufd *d, int status, const char *what, const char *where, int rc);
 /* The errno in words; of an output, with what to do. */
-const char *why_not(int status, int rc);
+const char *why_not(const struct config *config, int status, int rc);
 /* What of the memory is not as it could be. */
 void tell_memory(const struct dbufd *d);
 void tell_cores(const struct dbufd *d);

@@ -38,7 +38,10 @@ static int start(struct dbufd *d, uint64_t duration_ns)
         return cannot(d, EX_OSERR, "read", "the list of cores", rc);
     if ((rc = crash_open(d)) != EX_OK || (rc = crash_recover(d)) != EX_OK)
         return rc;
-    if ((rc = make_store(d, c, d->seed, &geometry, &d->store)) < 0)
+    if ((rc = make_uring(d, c, &d->uring)) < 0)
+        return cannot(d, EX_IOERR, "write by io_uring, as output.io says, to", c->output_file_path,
+                      rc);
+    if ((rc = make_store(d, c, d->seed, &geometry, d->uring, &d->store)) < 0)
         return cannot(d, EX_IOERR, "open output", c->output_file_path, rc);
     if ((rc = make_buffer(c, d->seed, &geometry, d->store, &d->crash, &d->db)) < 0)
         return cannot(d, EX_OSERR, "get", "the memory of the buffer; lower buffer_capacity", rc);
@@ -81,6 +84,7 @@ static int stop(struct dbufd *d, int status)
     crash_close(d);
     db_free(d->db);
     store_free(d->store);
+    free_uring(d->uring);
     cpus_plan_free(&d->cpus);
     for (int i = 0; i < FD_COUNT; i++)
         if (d->fds[i] >= 0)

@@ -12,6 +12,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "../disk/uring.h"
 #include "dbufd.h"
 #include "disk_events.h"
 
@@ -43,11 +44,11 @@ static int signal_fd(void)
     (void)sigaddset(&set, SIGQUIT);
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGUSR1);
+    (void)sigaddset(&set, SIGUSR2);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -errno;
     (void)signal(SIGPIPE, SIG_IGN); /* a broken output is an errno of its write */
     (void)signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow */
-    (void)signal(SIGUSR2, SIG_IGN); /* means nothing yet, and shall cost nobody a recording */
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return fd < 0 ? -errno : fd;
 }
@@ -121,8 +122,34 @@ static void keep_target(void *context, const struct store_target *target)
     db_set_target(d->db, &kept);
 }
 
+int make_uring(struct dbufd *d, const struct config *c, struct output **ret)
+{
+    if (c->output_format == STORE_RAW || (c->output_io != IO_AUTO && c->output_io != IO_URING))
+        return 0;
+    struct output *uring = calloc(1, sizeof(*uring));
+    int rc = uring == NULL ? -ENOMEM : uring_open(uring);
+    if (rc == 0) {
+        *ret = uring;
+        return 0;
+    }
+    free(uring);
+    if (c->output_io == IO_URING)
+        return rc;
+    const struct store_event refused = {
+        .kind = STORE_NO_OVERLAP, .path = c->output_file_path, .error = -rc};
+    disk_event(&d->notify, &refused);
+    return 0;
+}
+
+void free_uring(struct output *uring)
+{
+    if (uring != NULL)
+        uring_close(uring);
+    free(uring);
+}
+
 int make_store(struct dbufd *d, const struct config *c, uint64_t seed,
-               const struct db_geometry *geometry, struct store **ret)
+               const struct db_geometry *geometry, const struct output *uring, struct store **ret)
 {
     const struct store_options options = {
         .path = c->output_file_path,
@@ -130,8 +157,13 @@ int make_store(struct dbufd *d, const struct config *c, uint64_t seed,
         .durability = (enum store_durability)c->output_durability,
         .sync_interval_ns = c->output_sync_interval,
         .segment_bytes = c->output_segment_size,
+        .segment_age_ns = c->output_segment_age,
         .retain_bytes = c->output_retain_size,
+        .retain_age_ns = c->output_retain_age,
+        .full_deletes = c->output_disk_full == FULL_ROTATE,
         .min_free_bytes = c->output_min_free,
+        .buffered = c->output_io == IO_BUFFERED,
+        .direct_only = c->output_io == IO_URING || c->output_io == IO_PWRITE,
         .extent_bytes_max = geometry->extent_bytes,
         .writer_count = (unsigned)c->writer_count,
         .random = c->source_type == SOURCE_RANDOM,
@@ -142,6 +174,7 @@ int make_store(struct dbufd *d, const struct config *c, uint64_t seed,
         .context = &d->notify,
         .on_target = keep_target,
         .target_context = d,
+        .output = uring,
     };
     return store_open(ret, &options);
 }
@@ -191,7 +224,10 @@ struct reader_tuning reader_tuning(const struct config *c)
         .store = {.durability = (enum store_durability)c->output_durability,
                   .sync_interval_ns = c->output_sync_interval,
                   .segment_bytes = c->output_segment_size,
+                  .segment_age_ns = c->output_segment_age,
                   .retain_bytes = c->output_retain_size,
+                  .retain_age_ns = c->output_retain_age,
+                  .full_deletes = c->output_disk_full == FULL_ROTATE,
                   .min_free_bytes = c->output_min_free},
     };
     /* It is between two halves that the store syncs what the interval asks for. */

@@ -36,6 +36,7 @@ struct reader {
         storing; /* the thread's from storing a half until it is freed, but for its rests */
     struct thread kernels; /* what the kernel knows of it */
     uint64_t housekeeping_told_ns;
+    _Atomic bool rotate_asked; /* set by the main thread, taken back by the reader's */
 
     struct reader_tuning tuning; /* the thread's */
 
@@ -200,6 +201,21 @@ static unsigned time_class(uint64_t ns)
     return class < TIME_CLASSES ? class : TIME_CLASSES - 1;
 }
 
+/* Hands what the main thread was asked for on to the store, which is this thread's alone. */
+static void take_rotation(struct reader *r)
+{
+    struct store *store = r->options.store;
+
+    if (!atomic_exchange_explicit(&r->rotate_asked, false, memory_order_relaxed))
+        return;
+    const bool can = store_rotate(store);
+    const struct event_field fields[] = {{"PATH", store_path(store), 0}};
+    notify_event(r->options.notify, EVENT_ROTATION, fields, 1,
+                 can ? "SIGUSR2: %s ends here, the next segment begins"
+                     : "SIGUSR2: %s is a pipe or device and has no segments: it goes on",
+                 store_path(store));
+}
+
 /* The helper work between two halves, when the writers have their room again: the half's figures
  * (0 bytes: there was none), and the keeping of the segments. The digest over all that is stored is
  * the store's. */
@@ -212,6 +228,7 @@ static void aux_work(struct reader *r, uint64_t bytes, uint64_t took_ns)
         set(&r->last_bytes_per_sec,
             (uint64_t)((double)bytes * (double)second_ns / (double)(took_ns + 1)));
     }
+    take_rotation(r);
     int rc = store_housekeep(r->options.store);
     if (rc < 0 &&
         (r->housekeeping_told_ns == 0 || now_ns() - r->housekeeping_told_ns > repeat_ns)) {
@@ -263,6 +280,8 @@ static void *reader_main(void *argument)
     set_state(r, READER_STORING);
     if (!atomic_load_explicit(&r->keep_stream, memory_order_relaxed))
         insist(r, finish_step, 0);
+    else
+        take_rotation(r);
     thread_end(&r->kernels);
     set_state(r, READER_WAITING);
     (void)pthread_mutex_unlock(&r->storing);
@@ -325,6 +344,11 @@ void reader_tune(struct reader *r, const struct reader_tuning *tuning)
     db_seal(r->options.db); /* it may sleep for as long as it was told before */
 }
 
+void reader_rotate(struct reader *r)
+{
+    atomic_store_explicit(&r->rotate_asked, true, memory_order_relaxed);
+}
+
 void reader_join(struct reader *r)
 {
     int rc = pthread_join(r->thread, NULL);
@@ -338,6 +362,15 @@ void reader_join(struct reader *r)
 uint64_t reader_preemptions(const struct reader *r)
 {
     return thread_preemptions(&r->kernels);
+}
+
+uint64_t reader_cpu_ns(const struct reader *r)
+{
+    struct timespec used;
+    clockid_t clock;
+    if (pthread_getcpuclockid(r->thread, &clock) != 0 || clock_gettime(clock, &used) < 0)
+        return 0;
+    return (uint64_t)used.tv_sec * second_ns + (uint64_t)used.tv_nsec;
 }
 
 void reader_account(const struct reader *r, struct reader_account *ret)

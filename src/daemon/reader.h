@@ -46,6 +46,9 @@ void reader_keep_stream(struct reader *reader);
 
 /* It goes by this from now on, even where it waits for a disk that refuses. */
 void reader_tune(struct reader *reader, const struct reader_tuning *tuning);
+/* Makes it end the segment and begin the next one as soon as it is between two halves: at once while
+ * blocks come, else when flush_ns is over. Asked twice before that it does it once. */
+void reader_rotate(struct reader *reader);
 
 /* Waits for the thread to end and frees it. */
 void reader_join(struct reader *reader);
@@ -64,6 +67,9 @@ struct reader_account {
     int disk_error;              /* errno, while held */
 };
 void reader_account(const struct reader *reader, struct reader_account *ret);
+
+/* Processor time that it has used; 0: it has ended. */
+uint64_t reader_cpu_ns(const struct reader *reader);
 
 /* How often it was preempted; reads a file. */
 uint64_t reader_preemptions(const struct reader *reader);

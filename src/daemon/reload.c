@@ -43,6 +43,7 @@ struct reload {
     enum crash_kind kind;    /* of the crash buffer before */
     struct db *db;           /* NULL: the one that is there */
     struct store *store;     /* likewise */
+    struct output *uring;    /* of that store */
     struct source **sources; /* [writer_count], NULL: that of the old writer, or none yet */
 };
 
@@ -63,6 +64,7 @@ static void reload_free(struct reload *r)
     if (r->store != NULL)
         (void)store_finish(r->store); /* it holds nothing: unclosed, its next start would say so */
     store_free(r->store);
+    free_uring(r->uring);
     if (r->db != NULL)
         crash_drop(&r->crash);
     db_free(r->db);
@@ -155,9 +157,11 @@ static bool prepare(struct dbufd *d, struct reload *r)
         return false;
     }
     if (r->needs & NEEDS_OUTPUT)
-        rc = make_store(d, c, r->seed, &r->geometry, &r->store);
+        rc = make_uring(d, c, &r->uring);
+    if (rc == 0 && (r->needs & NEEDS_OUTPUT))
+        rc = make_store(d, c, r->seed, &r->geometry, r->uring, &r->store);
     if (rc < 0) {
-        refuse(d, "the output cannot be opened", why_not(EX_IOERR, rc));
+        refuse(d, "the output cannot be opened", why_not(c, EX_IOERR, rc));
         return false;
     }
     if (r->needs & (NEEDS_BUFFER | NEEDS_OUTPUT))
@@ -220,6 +224,7 @@ static void retire(struct dbufd *d, const struct reload *r)
     stats_carry(&replaced, &d->carried);
     reader_join(d->reader);
     d->reader = NULL;
+    d->stall = (struct stall){0};
     for (unsigned i = 0; i < d->writers_opened; i++)
         (void)writer_close(d->writers[i]); /* why it ended was asked for before */
     free(d->writers);
@@ -233,8 +238,11 @@ static void replace(struct dbufd *d, struct reload *r)
     enum crash_kind kind;
     if (r->store != NULL) {
         store_free(d->store);
+        free_uring(d->uring);
         d->store = r->store;
+        d->uring = r->uring;
         r->store = NULL;
+        r->uring = NULL;
     } else
         change_store(d->store, r->config, r->seed, &r->geometry);
     if (r->db != NULL) {

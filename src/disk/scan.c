@@ -10,7 +10,7 @@
  *   - nothing valid follows: what is there is damage up to its last byte that is not zero, and room
  *     that was never used behind it. A recycled file has older extents there (their sequence is
  *     below the segment's first), and the rest of one that was partly overwritten in front of them;
- *   - a length that lies: no extent takes more than EXTENT_BYTES_MAX, nor more than the file has,
+ *   - a length that lies: no extent takes more than SCAN_PIECE_MAX, nor more than the file has,
  *     nor reaches over the start of the next valid one;
  *   - a read error: the page is damage, and reading goes on behind it.
  */
@@ -22,8 +22,6 @@
 #include "crc32c.h"
 #include "scan.h"
 #include "window.h"
-
-#define EXTENT_BYTES_MAX ((size_t)(2 << 20) + FORMAT_ALIGN) /* stored bytes of the largest extent */
 
 struct scan {
     struct window window;  /* on the file */
@@ -64,7 +62,7 @@ static bool is_older(const struct scan *scan, const unsigned char *data)
 static size_t stored_bytes_of(const unsigned char *data)
 {
     size_t used = ((const struct extent_header *)data)->used;
-    return used > EXTENT_BYTES_MAX - FORMAT_ALIGN ? FORMAT_ALIGN : extent_stored_bytes(used);
+    return used > SCAN_PIECE_MAX - FORMAT_ALIGN ? FORMAT_ALIGN : extent_stored_bytes(used);
 }
 
 /* What is behind a place that holds no valid extent. */
@@ -193,7 +191,7 @@ static bool fields_are_valid(const struct extent_header *header)
 {
     const uint32_t ends = EXTENT_END | EXTENT_CLOSE;
     return header->version == FORMAT_VERSION && header->writer < FORMAT_WRITERS_MAX &&
-           header->used <= EXTENT_BYTES_MAX - FORMAT_ALIGN &&
+           header->used <= SCAN_PIECE_MAX - FORMAT_ALIGN &&
            (header->flags & ~(EXTENT_CHECKPOINT | ends)) == 0 &&
            ((header->flags & ends) == 0 || (header->flags & EXTENT_CHECKPOINT));
 }
@@ -340,14 +338,21 @@ int scan_next(struct scan *scan, struct scan_extent *ret)
     return 1;
 }
 
+/* Reads the page where it goes on past the window. Whether a valid extent's header is there. */
+static bool peek_header(const struct scan *scan, unsigned char page[static FORMAT_ALIGN])
+{
+    ssize_t got = window_peek(&scan->window, scan->offset, page, FORMAT_ALIGN);
+    return got == FORMAT_ALIGN && is_ours(scan, page, FORMAT_ALIGN) &&
+           is_in_place(page, scan->offset) && !is_older(scan, page) &&
+           fields_are_valid((const struct extent_header *)page);
+}
+
 int scan_skim(struct scan *scan, struct scan_extent *ret)
 {
     alignas(struct extent_header) unsigned char page[FORMAT_ALIGN];
-    ssize_t got = window_peek(&scan->window, scan->offset, page, sizeof(page));
     const struct extent_header *header = (const struct extent_header *)page;
 
-    if (got == sizeof(page) && is_ours(scan, page, sizeof(page)) &&
-        is_in_place(page, scan->offset) && !is_older(scan, page) && fields_are_valid(header) &&
+    if (peek_header(scan, page) &&
         scan->offset + extent_stored_bytes(header->used) <= scan->window.file_bytes) {
         scan->found = *header;
         *ret = (struct scan_extent){.offset = scan->offset,
@@ -366,6 +371,35 @@ void scan_seek(struct scan *scan, uint64_t offset)
     scan->newer_offset = 0;
 }
 
+uint64_t scan_offset(const struct scan *scan)
+{
+    return scan->offset;
+}
+
+int scan_refresh(struct scan *scan)
+{
+    scan->newer_offset = 0;
+    return window_refresh(&scan->window);
+}
+
+bool scan_comes(const struct scan *scan)
+{
+    alignas(struct extent_header) unsigned char page[FORMAT_ALIGN];
+    return peek_header(scan, page);
+}
+
+int scan_bytes(struct scan *scan, uint64_t offset, size_t bytes, const unsigned char **ret_data,
+               size_t *ret_bytes)
+{
+    assert(offset % FORMAT_ALIGN == 0);
+    if (offset >= scan->window.file_bytes) {
+        *ret_bytes = 0;
+        return 0;
+    }
+    return window_load(&scan->window, offset, bytes < SCAN_PIECE_MAX ? bytes : SCAN_PIECE_MAX,
+                       ret_data, ret_bytes);
+}
+
 /* ---- Opening ----------------------------------------------------------------------------------
  */
 
@@ -376,7 +410,7 @@ static int open_file(struct scan **ret, const char *path)
         return -ENOMEM;
     }
     scan->offset = FORMAT_ALIGN;
-    int rc = window_open(&scan->window, path, EXTENT_BYTES_MAX);
+    int rc = window_open(&scan->window, path, SCAN_PIECE_MAX);
     if (rc < 0) {
         free(scan);
         return rc;

@@ -19,6 +19,8 @@
 
 #include "format.h"
 
+#define SCAN_PIECE_MAX ((size_t)(2 << 20) + FORMAT_ALIGN) /* stored bytes of the largest extent */
+
 struct scan;
 
 enum scan_fault {
@@ -69,6 +71,21 @@ int scan_skim(struct scan *scan, struct scan_extent *ret);
 
 /* Goes on at `offset`, a multiple of FORMAT_ALIGN behind the segment's header. */
 void scan_seek(struct scan *scan, uint64_t offset);
+
+/* The offset where it goes on. */
+uint64_t scan_offset(const struct scan *scan);
+
+/* Looks at the file anew, for what was written since: what scan_next gives from here on is read
+ * after this call. -errno. */
+int scan_refresh(struct scan *scan);
+
+/* Whether a valid header is now where it goes on; its blocks may still be on their way. */
+bool scan_comes(const struct scan *scan);
+
+/* The file's bytes from `offset` on, a multiple of FORMAT_ALIGN, whatever they are: at most `bytes`,
+ * SCAN_PIECE_MAX and what the file has. Valid until the next call. -errno. */
+int scan_bytes(struct scan *scan, uint64_t offset, size_t bytes, const unsigned char **ret_data,
+               size_t *ret_bytes);
 
 /* Walks the blocks of an extent's data (8-byte aligned): *position starts at 0. 1: *ret_block and
  * *ret_data are the next block's; 0: no more. -EBADMSG: the lengths do not add up. Pure. */

@@ -89,6 +89,7 @@ static int allocate_store(struct store **ret, const struct store_options *option
     if (!store)
         return -ENOMEM;
     store->options = *options;
+    store->rotates = options->segment_bytes > 0 || options->segment_age_ns > 0;
     store->options.path = strdup(options->path);
     store->next_blocks = calloc(FORMAT_WRITERS_MAX, sizeof(store->next_blocks[0]));
     store->page = aligned_alloc(FORMAT_ALIGN, FORMAT_ALIGN + CHECKPOINT_STORED_MAX);
@@ -96,7 +97,11 @@ static int allocate_store(struct store **ret, const struct store_options *option
         store->options.output = &output_pwrite;
     store->random = random_of(options);
     bool raw = options->format == STORE_RAW;
-    store->manner = (struct segment_manner){.direct = !raw, .ahead = !raw, .preallocate = !raw};
+    store->manner = (struct segment_manner){.direct = !raw && !options->buffered,
+                                            .direct_only = !raw && options->direct_only,
+                                            .ahead = !raw,
+                                            .preallocate = !raw,
+                                            .overlap = true};
     if (!store->options.path || !store->next_blocks || !store->page) {
         store_free(store);
         return -ENOMEM;
@@ -154,7 +159,7 @@ static int take_over(struct store *store, const struct recovery *recovery)
         return -ESTALE;
     memcpy(store->uuid, recovery->uuid, sizeof(store->uuid));
     store->tally = recovery->tally;
-    if (store->options.segment_bytes == 0) {
+    if (!store->rotates) {
         store->resume_path = strdup(recovery->path);
         store->resume_offset = recovery->end;
         if (!store->resume_path)
@@ -167,7 +172,9 @@ static int open_segments(struct store *store, const struct stream_files *files)
 {
     struct recovery *recovery = malloc(sizeof(*recovery)); /* it is large */
     const struct store_before *before = store->options.before;
-    int rc = recovery ? recover_look(files, before ? before->target : NULL, recovery) : -ENOMEM;
+    int rc = recovery ? recover_look(files, before ? before->target : NULL, store->options.output,
+                                     recovery)
+                      : -ENOMEM;
 
     if (rc < 0) {
         free(recovery);
@@ -224,7 +231,7 @@ static int open_raw(struct store *store, const struct stream_files *files)
     if (rc < 0)
         return rc;
     store->number = last->number;
-    if (store->options.segment_bytes == 0) {
+    if (!store->rotates) {
         store->resume_path = strdup(last->path);
         store->resume_offset = last->bytes;
         if (!store->resume_path)
@@ -247,6 +254,31 @@ static int remove_next(const struct store *store)
     return rc == -ENOENT ? 0 : rc;
 }
 
+/* The newest file is the only one that a killed process can have had writes in flight to. */
+static int await_newest(const struct stream_files *files)
+{
+    int rc = files->count > 0 ? segment_await(files->files[files->count - 1].path) : 0;
+
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int store_await(const char *path)
+{
+    struct stream_lock lock;
+    struct stream_files files;
+    int rc = stream_lock(path, &lock);
+
+    if (rc < 0)
+        return rc;
+    rc = stream_list(path, &files);
+    if (rc == 0) {
+        rc = await_newest(&files);
+        stream_files_free(&files);
+    }
+    stream_unlock(&lock);
+    return rc;
+}
+
 static int open_files(struct store *store)
 {
     struct stream_files files;
@@ -259,8 +291,10 @@ static int open_files(struct store *store)
     if (rc < 0)
         return rc;
     store->numbered = files.count > 0 && files.files[files.count - 1].number > 0;
-    rc =
-        store->options.format == STORE_RAW ? open_raw(store, &files) : open_segments(store, &files);
+    rc = await_newest(&files);
+    if (rc == 0)
+        rc = store->options.format == STORE_RAW ? open_raw(store, &files)
+                                                : open_segments(store, &files);
     stream_files_free(&files);
     return rc;
 }
@@ -333,6 +367,16 @@ const uint8_t *store_uuid(const struct store *store)
 
 /* ---- Storing ---- */
 
+/* Whether a call that failed is to be made again at once: a file is left once a call; room is made for
+ * as long as there is something to give up for it. */
+static bool goes_on(struct store *store, int rc, bool *again)
+{
+    if (!store_recover(store, rc) || !(*again || (no_room(rc) && store->options.full_deletes)))
+        return false;
+    *again = false;
+    return true;
+}
+
 int store_write(struct store *store, struct extent_header *const extents[], size_t count)
 {
     assert(!store->finished);
@@ -348,10 +392,8 @@ int store_write(struct store *store, struct extent_header *const extents[], size
             store_mark(store); /* the caller releases it: nobody can ask for it again */
             return 0;
         }
-        if (store_recover(store, rc) && again) {
-            again = false;
+        if (goes_on(store, rc, &again))
             rc = 0;
-        }
     }
     return rc;
 }
@@ -363,8 +405,12 @@ void store_tune(struct store *store, const struct store_tuning *tuning)
     options->durability = tuning->durability;
     options->sync_interval_ns = tuning->sync_interval_ns;
     options->segment_bytes = tuning->segment_bytes;
+    options->segment_age_ns = tuning->segment_age_ns;
     options->retain_bytes = tuning->retain_bytes;
+    options->retain_age_ns = tuning->retain_age_ns;
+    options->full_deletes = tuning->full_deletes;
     options->min_free_bytes = tuning->min_free_bytes;
+    store->rotates = options->segment_bytes > 0 || options->segment_age_ns > 0;
     store_set_segment_bytes(store);
     store->retention_due = true;
 }
@@ -392,9 +438,27 @@ void store_change(struct store *store, const struct store_change *change)
     store_mark(store);
 }
 
-void store_rotate(struct store *store)
+bool store_rotate(struct store *store)
 {
+    if (store->device)
+        return false;
     store->rotate_asked = true;
+    return true;
+}
+
+/* Between two halves. What fails is tried again, here or with the next half. */
+static int rotate_if_asked(struct store *store)
+{
+    if (!store->rotate_asked || store->pending)
+        return 0;
+    int rc = store_look(store);
+    if (rc == 0 && store->begun)
+        rc = store_end(store, EXTENT_END);
+    if (rc == 0)
+        rc = store_begin(store);
+    if (rc < 0)
+        (void)store_recover(store, rc); /* a file that failed is left; room may be made */
+    return rc;
 }
 
 static int sync_by_interval(struct store *store)
@@ -411,10 +475,14 @@ static int sync_by_interval(struct store *store)
 
 int store_housekeep(struct store *store)
 {
+    int rotated = rotate_if_asked(store);
     int synced = sync_by_interval(store);
+    store_look_at_age(store);
     int prepared = store_prepare_next(store);
     int retained = store_retain(store);
 
+    if (rotated < 0)
+        return rotated;
     if (synced < 0)
         return synced;
     return prepared < 0 ? prepared : retained;
@@ -434,9 +502,8 @@ int store_finish(struct store *store)
             rc = store_end(store, EXTENT_END | EXTENT_CLOSE);
         if (rc == 0)
             break;
-        if (!store_recover(store, rc) || !again)
+        if (!goes_on(store, rc, &again))
             return rc;
-        again = false;
     }
     store->finished = true;
     return 0;

@@ -9,13 +9,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+enum {
+    PID_TEXT_BYTES = 24,
+    LOOK_NS = 5000000, /* longer than anybody looks */
+    LOOKS_MAX = 10
+};
 
 /* A stream's path in its parts; they point into it. */
 struct name {
@@ -117,7 +125,11 @@ static int add_file(struct stream_files *files, const char *stream_path, uint64_
     }
     files->files = grown;
     grown[files->count++] =
-        (struct stream_file){.path = path, .number = number, .bytes = (uint64_t)status.st_size};
+        (struct stream_file){.path = path,
+                             .number = number,
+                             .bytes = (uint64_t)status.st_size,
+                             .changed_ns = (uint64_t)status.st_mtim.tv_sec * 1000000000u +
+                                           (uint64_t)status.st_mtim.tv_nsec};
     return 0;
 }
 
@@ -185,6 +197,31 @@ static bool same_file(int fd, const char *path)
            ours.st_dev == there.st_dev;
 }
 
+/* Takes the lock, unless another process has it. Whoever only looks whether it is taken has it for a
+ * moment (stream_holder): that is waited for. */
+static int take_lock(int fd)
+{
+    const struct timespec moment = {.tv_nsec = LOOK_NS};
+
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+        if (errno != EWOULDBLOCK || i == LOOKS_MAX)
+            return -errno;
+        (void)nanosleep(&moment, NULL);
+    }
+    return 0;
+}
+
+/* Leaves our process id there for stream_holder. A full disk may refuse it, and is no reason not to
+ * record: then we are there without saying who we are. */
+static void leave_pid(int fd)
+{
+    char text[PID_TEXT_BYTES];
+    int length = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+
+    if (ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)length, 0) != length)
+        (void)ftruncate(fd, 0);
+}
+
 int stream_lock(const char *stream_path, struct stream_lock *ret)
 {
     char *path;
@@ -198,12 +235,13 @@ int stream_lock(const char *stream_path, struct stream_lock *ret)
             rc = -errno;
             break;
         }
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-            rc = -errno;
+        rc = take_lock(fd);
+        if (rc < 0) {
             close(fd);
             break;
         }
         if (same_file(fd, path)) {
+            leave_pid(fd);
             *ret = (struct stream_lock){.fd = fd, .path = path};
             return 0;
         }
@@ -211,6 +249,39 @@ int stream_lock(const char *stream_path, struct stream_lock *ret)
     }
     free(path);
     return rc;
+}
+
+/* The process id in a lock file; 0 if there is none. */
+static pid_t read_pid(int fd)
+{
+    char text[PID_TEXT_BYTES];
+    ssize_t got = pread(fd, text, sizeof(text) - 1, 0);
+    char *end;
+
+    if (got <= 0)
+        return 0;
+    text[got] = '\0';
+    long pid = strtol(text, &end, 10);
+    return end != text && *end == '\n' && pid > 0 && pid <= INT_MAX ? (pid_t)pid : 0;
+}
+
+int stream_holder(const char *stream_path, pid_t *ret)
+{
+    char *path;
+    int rc = hidden_path(stream_path, ".lock", &path);
+
+    if (rc < 0)
+        return rc;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    rc = fd < 0 ? -errno : 0;
+    free(path);
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    bool held = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    if (held)
+        *ret = read_pid(fd);
+    close(fd); /* and with it the lock, if we got it */
+    return held ? 1 : 0;
 }
 
 void stream_unlock(struct stream_lock *lock)

@@ -7,7 +7,7 @@
  * gets it at the end: "a/log" -> "a/log.000001". Without rotation the one segment has the name
  * itself. Both may be there side by side, the unnumbered one first.
  *
- * Beside them there may be: "a/.dbufd.dbuf.lock" while a process has the stream,
+ * Beside them there may be: "a/.dbufd.dbuf.lock" while a process has the stream (with its id),
  * "a/.dbufd.dbuf.next" (the segment that is being made), and "SEGMENT.torn" (what recovery cut
  * off).
  *
@@ -18,11 +18,13 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct stream_file {
     char *path;
-    uint64_t number; /* by its name; 0 for the unnumbered one */
-    uint64_t bytes;  /* size of the file */
+    uint64_t number;     /* by its name; 0 for the unnumbered one */
+    uint64_t bytes;      /* size of the file */
+    uint64_t changed_ns; /* CLOCK_REALTIME: when it was last written */
 };
 
 struct stream_files {
@@ -50,6 +52,10 @@ struct stream_lock {
     char *path;
 };
 int stream_lock(const char *stream_path, struct stream_lock *ret);
+
+/* Whether a process has the stream. 1: one has, *ret is its id, as it sees that itself, or 0 if it
+ * could not leave it there. 0: none has. -errno: the lock cannot be looked at; *ret untouched. */
+int stream_holder(const char *stream_path, pid_t *ret);
 
 /* A lock that was never taken (path NULL) is left alone. */
 void stream_unlock(struct stream_lock *lock);

@@ -24,6 +24,7 @@ static int allocate(struct window *window, size_t piece_bytes)
         bytes = (size_t)window->file_bytes / FORMAT_ALIGN * FORMAT_ALIGN + FORMAT_ALIGN;
     }
     window->piece_bytes = piece_bytes;
+    window->room_bytes = bytes;
     window->room = aligned_alloc(FORMAT_ALIGN, bytes);
     return window->room == NULL ? -ENOMEM : 0;
 }
@@ -60,6 +61,27 @@ void window_close(struct window *window)
 {
     (void)close(window->fd); /* only read from: nothing can be lost */
     free(window->room);
+}
+
+int window_refresh(struct window *window)
+{
+    const size_t full = window->piece_bytes + WINDOW_READ_BYTES;
+    struct stat stat;
+    if (fstat(window->fd, &stat) < 0) {
+        return -errno;
+    }
+    if ((uint64_t)stat.st_size > window->file_bytes && window->room_bytes < full) {
+        unsigned char *room = aligned_alloc(FORMAT_ALIGN, full);
+        if (room == NULL) {
+            return -ENOMEM;
+        }
+        free(window->room);
+        window->room = room;
+        window->room_bytes = full;
+    }
+    window->file_bytes = (uint64_t)stat.st_size;
+    window->count = 0;
+    return 0;
 }
 
 /* Reads on until the window holds `bytes`, or the file ends. -errno: it holds fewer. */

@@ -19,6 +19,7 @@ struct window {
     int fd;
     uint64_t file_bytes; /* when it was opened; less if it has shrunk since */
     size_t piece_bytes;  /* of the largest piece */
+    size_t room_bytes;
     unsigned char *room; /* `count` bytes of the file from `offset` on */
     uint64_t offset;
     size_t count;
@@ -28,6 +29,9 @@ struct window {
  * folder; else -errno. *ret untouched on failure. */
 int window_open(struct window *ret, const char *path, size_t piece_bytes);
 void window_close(struct window *window);
+
+/* Forgets what it holds and looks how large the file is now. -errno. */
+int window_refresh(struct window *window);
 
 /* Makes `bytes` bytes at `offset`, a multiple of FORMAT_ALIGN, lie in memory in one piece, or as many
  * as the file has: *ret_bytes. *ret_data is aligned to FORMAT_ALIGN and valid until the next call.
