@@ -328,6 +328,7 @@ int store_begin(struct store *store)
     if (rc < 0)
         return rc;
     store->begun = true;
+    store->checkpoint_due = false;
     store->rotate_asked = false;
     store->begun_ns = clock_ns(CLOCK_MONOTONIC);
     store->begun_offset = store->segment.offset;
@@ -341,6 +342,24 @@ int store_begin(struct store *store)
                                              .offset = store->segment.offset});
     store_tell_target(store);
     return 0;
+}
+
+int store_restate(struct store *store)
+{
+    const uint64_t bytes = 2 * tally_checkpoint_bytes(&store->tally); /* room for the last one, too */
+    const uint64_t end = store->segment.offset + bytes;
+    int rc = 0;
+
+    if (!store->device && store->options.format == STORE_SEGMENTS)
+        rc = segment_reserve(&store->segment, end, store_ideal_end(store, end),
+                             store->options.min_free_bytes);
+    if (rc == 0)
+        rc = put_checkpoint(store, &store->segment, 0, 0);
+    if (rc == 0) {
+        store->checkpoint_due = false;
+        store_tell_target(store);
+    }
+    return rc;
 }
 
 /* ---- Ending ---- */

@@ -4,7 +4,7 @@
  * extents into the open segment), store_segment.c (opening, closing and leaving segments),
  * store_retain.c (deleting them), store_place.c (where they are).
  *
- * Members: [I] never changes after store_open, [R] the reader's thread only, [A] written by the
+ * Members: [I] never changes after store_open, [R] the reader's thread only (or whose place it takes), [A] written by the
  * reader, read by anyone.
  */
 #ifndef DBUFD_DISK_STORE_STATE_H
@@ -49,17 +49,17 @@ struct account {
 };
 
 struct store {
-    struct store_options options;    /* [I] path is a copy */
-    struct random_parameters random; /* [I] */
+    struct store_options options;    /* [R] path is a copy */
+    struct random_parameters random; /* [R] */
     struct stream_lock lock;         /* [I] path NULL: a device, not locked */
     struct stream_lock other_lock;   /* [I] of failover_path */
     uint8_t uuid[16];                /* [I] */
-    uint64_t *next_blocks;           /* [I] as the stream was found */
-    uint64_t segment_bytes_max;      /* [I] a segment is closed rather than outgrow it */
+    uint64_t *next_blocks;           /* [R] as the stream was found, or changed */
+    uint64_t segment_bytes_max;      /* [R] a segment is closed rather than outgrow it */
     uint64_t first_bytes;            /* [I] tally.bytes as the stream was found */
     bool device;                     /* [I] */
     bool gaps;                       /* [I] writers may go on behind their next block */
-    bool rotates;                    /* [I] a run begins a segment of its own */
+    bool rotates;                    /* [R] a run begins a segment of its own */
 
     /* The stream */
     struct tally tally;   /* [R] of what is in its files */
@@ -80,6 +80,7 @@ struct store {
     bool begun;              /* [R] it is open and has its first checkpoint */
     bool created;            /* [R] by this run: it holds nothing from before */
     bool distrusted;         /* [R] a sync has failed */
+    bool checkpoint_due;     /* [R] what its last checkpoint says of the writers holds no more */
     uint64_t begun_ns;       /* [R] CLOCK_MONOTONIC: when it was begun */
     uint64_t begun_offset;   /* [R] behind its first checkpoint of this run */
     uint64_t begun_bytes;    /* [R] tally.bytes there */
@@ -115,7 +116,7 @@ struct store {
 
     struct batch batches[OUTPUT_IN_FLIGHT_MAX]; /* [R] of which writes are in flight */
     uint32_t data_bytes[IN_FLIGHT_EXTENTS];     /* [R] of extents, by index, that are in batches */
-    struct account account;       /* [A] */
+    struct account account;                     /* [A] */
 };
 
 /* Counters have one writer: a plain store that others may read is enough. */
@@ -140,6 +141,12 @@ void store_note_manner(struct store *store, const struct segment *segment);
 
 /* Sees to it that there is an open segment with its first checkpoint in it. */
 int store_begin(struct store *store);
+
+/* How large a segment may become. */
+void store_set_segment_bytes(struct store *store);
+
+/* Puts the checkpoint that is due into the open segment. */
+int store_restate(struct store *store);
 
 /* How far to allocate when there must be room up to `end`. */
 uint64_t store_ideal_end(const struct store *store, uint64_t end);
