@@ -153,6 +153,41 @@ check "a stream without its end is not closed" exits 1 "not closed" "$ctl" verif
 check "info says so" exits 0 "not closed" "$ctl" info "$tmp/r.dbuf"
 "$ctl" info --json "$tmp/r.dbuf" >"$tmp/info"
 check "and counts as many, not closed" equal "$(field "$tmp/info" blocks)" "$(wc -l <"$tmp/blocks")"
+# A region's file stays when a daemon is killed.
+"$B/dbufd" -c /dev/null -o buffer_capacity=1MB -o crash_buffer="file:$tmp/region" -o source.rate=1MB \
+    -o output.segment_size=0 -o output_file_path="$tmp/k.dbuf" 2>"$tmp/log" &
+recorder=$!
+wait_for 20 grep -q 'buffer of' "$tmp/log"
+kill -KILL $recorder
+wait $recorder 2>/dev/null
+printf 'torn' >>"$tmp/r.dbuf" # behind the last whole extent
+check "recover says what it cuts" exits 0 "r.dbuf.torn" "$ctl" recover "$tmp/r.dbuf"
+check "just that" test "$(stat -c %s "$tmp/r.dbuf")" = $((size - 4096))
+check "which is kept" equal "$(cat "$tmp/r.dbuf.torn")" torn
+check "once more there is nothing to cut" exits 0 "nothing to cut" "$ctl" recover "$tmp/r.dbuf"
+truncate -s +1MiB "$tmp/r.dbuf"
+check "unused room is given back" exits 0 "1048576 bytes of room" "$ctl" recover "$tmp/r.dbuf"
+check "just that, too" test "$(stat -c %s "$tmp/r.dbuf")" = $((size - 4096))
+check "a rescue file is not taken for a stream" exits 2 "into which OUTPUT" "$ctl" recover "$tmp/region"
+printf 'more' >>"$tmp/r.dbuf"
+check "a second torn tail has a file of its own" exits 0 "r.dbuf.torn.2" "$ctl" recover "$tmp/r.dbuf"
+check "with what was cut" cmp "$tmp/r.dbuf.torn.2" <(printf more)
+printf 'X' | dd of="$tmp/s.000002.dbuf" bs=1 seek=20000 conv=notrunc status=none
+mkdir "$tmp/middle"
+cp "$tmp/s.000002.dbuf" "$tmp/middle/m.dbuf"
+check "damage in the middle stays" exits 0 "nothing to cut" "$ctl" recover "$tmp/middle/m.dbuf"
+check "byte for byte" cmp "$tmp/s.000002.dbuf" "$tmp/middle/m.dbuf"
+check "there is nothing to recover" exits 3 "No such file" "$ctl" recover "$tmp/none.dbuf"
+check "what is no segment is left alone" exits 3 "damaged where it begins" "$ctl" recover "$tmp/hello"
+check "byte for byte" equal "$(cat "$tmp/hello")" hello
+printf 'torn' >>"$tmp/r.dbuf"
+(
+    flock 9
+    exits 3 "a dbufd that runs has it" "$ctl" recover "$tmp/r.dbuf" >"$tmp/locked" 2>&1
+) 9>"$tmp/.r.dbuf.lock"
+check "while a daemon has it, it is not touched" test ! -s "$tmp/locked"
+check "at all" test "$(stat -c %s "$tmp/r.dbuf")" = $((size - 4096 + 4))
+"$ctl" recover "$tmp/r.dbuf" >/dev/null
 (
     flock 9
     exits 0 "still being written: whole so far" "$ctl" verify "$tmp/r.dbuf" >"$tmp/locked" 2>&1
