@@ -3,6 +3,7 @@
 #   make            builds build/dbufd and build/dbufctl
 #   make run        records ten seconds of random data, shows its reports, verifies every byte
 #   make check      builds and runs every test; T=name runs one, SAN=thread|address with a sanitizer
+#   make soak       the tests that draw lots, for hours: SEED= draws the same again, T=name runs one
 #   make bench      compares it with its peers; BENCH_QUICK=1 within a minute
 #   make install    DESTDIR= PREFIX=/usr; keeps an edited dbufd.conf
 #   make deb        a Debian package in build/
@@ -22,7 +23,7 @@ T ?=
 VERSION := 0.1.0
 REVISION ?= 1
 
-PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev
+PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev liburing-dev
 PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind libc6-dbg spin systemd e2fsprogs \
 	util-linux procps
 PACKAGES_DEB := dpkg-dev
@@ -40,14 +41,14 @@ override CFLAGS += -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wco
 SAN_LIST := $(if $(filter address,$(SAN)),address$(comma)undefined,$(SAN))
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN_LIST))
 # A sanitizer brings an allocator of its own.
-LIBS_DAEMON := -lconfig -lsystemd $(if $(SAN),,-ljemalloc)
+LIBS_DAEMON := -lconfig -lsystemd -luring $(if $(SAN),,-ljemalloc)
 LIBS_TEST := -lcmocka $(LIBS_DAEMON)
 
 MAINS := src/daemon/main.c src/ctl/main.c
 PARTS := $(filter-out $(MAINS),$(wildcard src/*/*.c))
-CTL_PARTS := $(wildcard src/ctl/*.c) $(wildcard src/disk/*.c) src/source/random.c \
+CTL_PARTS := $(wildcard src/ctl/*.c) $(filter-out src/disk/uring.c,$(wildcard src/disk/*.c)) src/source/random.c \
 	src/buffer/region.c src/buffer/region_read.c src/daemon/replay.c src/daemon/replay_there.c
-UNITS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c tests/stress/*.c))
+UNITS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c tests/stress/*.c tests/fault/*.c))
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 say = $(if $(V),,@echo '  $(1)' $(2);)
 
@@ -90,6 +91,15 @@ check:
 	@tests/run "$(T)" $(B) $(if $(SAN),,build/thread build/address)
 
 units: $(UNITS)
+
+# Those that look at more, or longer, with SOAK in the environment.
+SOAKS := model test_stress test_sweep test_power_cut kill crash
+soak:
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_SYSTEM)
+	@$(MAKE) --no-print-directory -j2 all units
+	@status=0; for test in $(if $(T),$(T),$(SOAKS)); do \
+		SOAK=1 TEST_LIMIT_S=14400 tests/run $$test $(B) || status=1; \
+	done; exit $$status
 
 # Compares the double buffer with others; the lines are explained in tests/bench/buffer.c.
 bench-buffer:
@@ -137,6 +147,6 @@ clean:
 
 bench: bench-buffer
 
-.PHONY: all deps run check units bench bench-buffer install deb clean
+.PHONY: all deps run check soak units bench bench-buffer install deb clean
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -24,9 +24,14 @@ struct stats_sources stats_sources(const struct dbufd *d)
 }
 
 /* Where the errno alone would say little, what it means for an output and what to do. */
-static const char *why_no_output(int error)
+static const char *why_no_output(const struct config *c, int error)
 {
     switch (error) {
+    case EINVAL:
+        return c->output_io == IO_URING || c->output_io == IO_PWRITE
+                   ? "O_DIRECT is refused there (Invalid argument), and output.io wants nothing "
+                     "else: \"auto\" or \"buffered\" would do"
+                   : strerror(error);
     case EWOULDBLOCK:
         return "another dbufd has it: stop that one, or choose another path";
     case EBADMSG:
@@ -44,7 +49,7 @@ static const char *why_no_output(int error)
 
 int cannot(const struct dbufd *d, int status, const char *what, const char *where, int rc)
 {
-    const char *why = status == EX_IOERR ? why_no_output(-rc) : strerror(-rc);
+    const char *why = status == EX_IOERR ? why_no_output(d->config, -rc) : strerror(-rc);
     char text[STATUS_BYTES];
     const struct event_field fields[] = {{"ERRNO", NULL, (uint64_t)-rc}};
     (void)snprintf(text, sizeof(text), "cannot %s %s: %s", what, where, why);

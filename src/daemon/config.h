@@ -17,11 +17,13 @@
 
 #define CONFIG_DEFAULT_PATH "/etc/dbufd.conf"
 
+enum output_io { IO_AUTO, IO_URING, IO_PWRITE, IO_BUFFERED };
 enum cpus_wait { WAIT_PARK, WAIT_SPIN };
+enum disk_full { FULL_HOLD, FULL_ROTATE };
 
 /* One member for each line of options.def; sizes in bytes, times in ns. The CHOICE members are the
  * index of the chosen name, and the names are in the order of enum source_kind, source_framing,
- * store_format, store_durability and cpus_wait. */
+ * store_format, store_durability, output_io, cpus_wait and disk_full. */
 struct config {
 #define BOOL(field, key, dflt, help)               bool field;
 #define COUNT(field, key, dflt, least, most, help) uint64_t field;

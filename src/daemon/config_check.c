@@ -27,6 +27,8 @@
 /* Small segments would be mostly headers and checkpoints, and hardly hold an extent. */
 #define SEGMENT_BYTES_LEAST ((uint64_t)4 << 20)
 
+#define AGE_LEAST_NS ((uint64_t)1000000000)
+
 struct check {
     const struct config *config;
     const struct option_origin *origins;
@@ -111,12 +113,38 @@ static void check_segments(struct check *check)
               "must be \"0\" (one file without an end) or at least \"4MiB\"");
     if (!sizes_good || c->output_retain_size == 0)
         return;
-    if (c->output_segment_size == 0)
+    if (c->output_segment_size == 0 && c->output_segment_age == 0)
         fault(check, OPTION_output_retain_size, OPTION_output_segment_size,
               "output.retain_size deletes segments and needs output.segment_size, which is \"0\"");
     else if (c->output_retain_size / 2 < c->output_segment_size)
         fault(check, OPTION_output_retain_size, OPTION_output_segment_size,
               "output.retain_size must be \"0\" or at least twice output.segment_size");
+}
+
+static void check_age(struct check *check, enum option_id id, uint64_t age_ns)
+{
+    if (good(check, id) && age_ns > 0 && age_ns < AGE_LEAST_NS)
+        fault(check, id, id, "must be \"0\" (never) or at least \"1s\"");
+}
+
+/* What deletes segments needs segments. */
+static void check_rotation(struct check *check)
+{
+    const struct config *c = check->config;
+    const bool rotates = !good(check, OPTION_output_segment_size) ||
+                         !good(check, OPTION_output_segment_age) || c->output_segment_size > 0 ||
+                         c->output_segment_age > 0;
+
+    check_age(check, OPTION_output_segment_age, c->output_segment_age);
+    check_age(check, OPTION_output_retain_age, c->output_retain_age);
+    if (!rotates && good(check, OPTION_output_retain_age) && c->output_retain_age > 0)
+        fault(check, OPTION_output_retain_age, OPTION_output_segment_size,
+              "output.retain_age deletes segments and needs output.segment_size, which is \"0\"");
+    if (!rotates && good(check, OPTION_output_disk_full) && c->output_disk_full == FULL_ROTATE)
+        fault(
+            check, OPTION_output_disk_full, OPTION_output_segment_size,
+            "output.disk_full \"rotate\" deletes segments and needs output.segment_size, which is "
+            "\"0\"");
 }
 
 /* ---- The source ------------------------------------------------------------------------------ */
@@ -312,6 +340,17 @@ static void check_output(struct check *check)
     }
 }
 
+static void check_io(struct check *check)
+{
+    const struct config *c = check->config;
+
+    if (good(check, OPTION_output_io) && good(check, OPTION_output_format) &&
+        c->output_format == STORE_RAW && (c->output_io == IO_URING || c->output_io == IO_PWRITE))
+        fault(check, OPTION_output_io, OPTION_output_format,
+              "output.io \"uring\" and \"pwrite\" are for segments, with output.format \"raw\" it "
+              "must be \"auto\" or \"buffered\"");
+}
+
 /* ---- The crash buffer ------------------------------------------------------------------------- */
 
 static void check_crash_buffer(struct check *check)
@@ -397,8 +436,10 @@ unsigned config_check(const struct config *config, const struct option_origin or
 
     check_capacity(&check);
     check_segments(&check);
+    check_rotation(&check);
     check_source(&check);
     check_output(&check);
+    check_io(&check);
     check_crash_buffer(&check);
     check_cpus(&check);
     return check.faults;

@@ -9,10 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../disk/output.h"
 #include "config.h"
 #include "crash.h"
 #include "notify.h"
 #include "reader.h"
+#include "stall.h"
 #include "stats.h"
 #include "writer.h"
 
@@ -32,6 +34,7 @@ struct dbufd {
     struct notify notify;
     struct cpus_plan cpus;
     struct crash crash;
+    struct output uring; /* context NULL: none */
     struct store *store;
     struct db *db;
     struct reader *reader;
@@ -46,13 +49,14 @@ struct dbufd {
     uint64_t stop_ns;  /* when: CLOCK_MONOTONIC */
     bool left;         /* it had to end with blocks in memory, which the next start finds */
     uint64_t seed;     /* of the random source */
-    uint64_t progress; /* of the reader, when it was last looked at */
+    struct stall stall; /* of the reader, in the disk */
     struct stats ticked, reported, begun;
 };
 
 /* ---- parts.c: each makes one part from the configuration. 0 or -errno. ---- */
 int open_fds(struct dbufd *d, uint64_t duration_ns);
 int plan_cores(struct dbufd *d);
+int start_uring(struct dbufd *d);
 int start_store(struct dbufd *d, const struct db_geometry *geometry);
 int start_buffer(struct dbufd *d, const struct db_geometry *geometry);
 int open_writers(struct dbufd *d);

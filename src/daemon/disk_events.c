@@ -10,6 +10,19 @@
 
 enum { TEXT_BYTES = 512 };
 
+static const char *reason_text(enum store_reason reason)
+{
+    switch (reason) {
+    case STORE_RETAIN_BYTES:
+        return "output.retain_size is reached";
+    case STORE_RETAIN_AGE:
+        return "output.retain_age has passed";
+    case STORE_DISK_FULL:
+        return "the disk is full, and output.disk_full says \"rotate\"";
+    }
+    __builtin_unreachable();
+}
+
 /* The journal's event for each of the store's, and the line's end behind the path. */
 static enum event describe(const struct store_event *e, char *text)
 {
@@ -20,6 +33,12 @@ static enum event describe(const struct store_event *e, char *text)
             "no O_DIRECT there (%s): written through the page cache, and out of it at once",
             strerror(e->error));
         return EVENT_NO_DIRECT_IO;
+    case STORE_NO_OVERLAP:
+        (void)snprintf(
+            text, TEXT_BYTES,
+            "no io_uring there (%s): one write at a time, and the disk rests between two",
+            strerror(e->error));
+        return EVENT_NO_URING;
     case STORE_NO_PREALLOCATE:
         (void)snprintf(text, TEXT_BYTES,
                        "room cannot be reserved there (%s): segments grow as they are written",
@@ -33,10 +52,8 @@ static enum event describe(const struct store_event *e, char *text)
                        e->bytes);
         return EVENT_SEGMENT_CLOSED;
     case STORE_SEGMENT_DELETED:
-        (void)snprintf(text, TEXT_BYTES,
-                       "segment %" PRIu64 " deleted, %" PRIu64
-                       " bytes: output.retain_size is reached",
-                       e->number, e->bytes);
+        (void)snprintf(text, TEXT_BYTES, "segment %" PRIu64 " deleted, %" PRIu64 " bytes: %s",
+                       e->number, e->bytes, reason_text(e->reason));
         return EVENT_SEGMENT_DELETED;
     case STORE_SEGMENT_LEFT:
         (void)snprintf(

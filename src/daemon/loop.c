@@ -4,6 +4,7 @@
  * end.
  */
 #include <assert.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -91,17 +92,42 @@ static void on_signal(struct dbufd *d)
     }
 }
 
+/* Tells of a disk that does not answer, and when it does again. */
+static void tell_stall(const struct dbufd *d, const struct stall_verdict *verdict)
+{
+    const char *path = d->config->output_file_path;
+    const unsigned held = db_state(d->db).writers_held;
+    const struct event_field fields[] = {
+        {"PATH", path, 0}, {"SECONDS", NULL, verdict->sec}, {"HELD_WRITERS", NULL, held}};
+    if (verdict->tell)
+        notify_event(
+            &d->notify, EVENT_DISK_STALLED, fields, 3,
+            "the disk of %s has not answered for %" PRIu64
+            " s, %u writers held; nothing is lost, it is waited for: look at the device and "
+            "the kernel log",
+            path, verdict->sec, held);
+    if (verdict->over)
+        notify_event(&d->notify, EVENT_DISK_RESUMED, fields + 1, 1,
+                     "the disk answers again after %" PRIu64 " s", verdict->sec);
+}
+
 /* A sign of life for the watchdog, if the reader deserves one: it has got somewhere, or it rightly
- * has nothing to do. While the disk refuses, each counted retry is somewhere. */
-static void pet_watchdog(struct dbufd *d)
+ * has nothing to do, or the disk does not answer. While the disk refuses, each counted retry is
+ * somewhere. */
+static void pet_watchdog(struct dbufd *d, uint64_t now_ns)
 {
     struct reader_account account;
     reader_account(d->reader, &account);
-    const uint64_t progress = account.progress + store_account(d->store).file_bytes;
-    const bool idle = account.state == READER_WAITING && db_state(d->db).halves_unstored == 0;
-    if (progress != d->progress || idle)
+    const struct stall_seen seen = {
+        .now_ns = now_ns,
+        .progress = account.progress + store_account(d->store).file_bytes,
+        .cpu_ns = reader_cpu_ns(d->reader),
+        .idle = account.state == READER_WAITING && db_state(d->db).halves_unstored == 0,
+        .storing = account.state == READER_STORING};
+    const struct stall_verdict verdict = stall_judge(&d->stall, &seen);
+    if (verdict.alive)
         notify_watchdog(&d->notify);
-    d->progress = progress;
+    tell_stall(d, &verdict);
 }
 
 /* Told to stop, and the disk has refused ever since: what is in memory goes where the next start finds
@@ -134,7 +160,7 @@ static void on_tick(struct dbufd *d)
     stats_gather(&sources, &d->ticked, &stats);
     notify_status(stats_status(&stats, text, sizeof(text)));
     d->ticked = stats;
-    pet_watchdog(d);
+    pet_watchdog(d, stats.time_ns);
     notify_tick(&d->notify);
     if (atomic_load_explicit(&d->stop, memory_order_relaxed))
         notify_extend(10 * 1000000); /* draining: ten seconds more, each second */

@@ -20,6 +20,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "../disk/uring.h"
 #include "command_line.h"
 #include "dbufd.h"
 #include "sandbox.h"
@@ -43,6 +44,9 @@ static int start(struct dbufd *d, uint64_t duration_ns)
         return cannot(d, EX_OSERR, "read", "the list of cores", rc);
     if ((rc = crash_open(d)) != EX_OK || (rc = crash_recover(d)) != EX_OK)
         return rc;
+    if ((rc = start_uring(d)) < 0)
+        return cannot(d, EX_IOERR, "write by io_uring, as output.io says, to", c->output_file_path,
+                      rc);
     if ((rc = start_store(d, &geometry)) < 0)
         return cannot(d, EX_IOERR, "open output", c->output_file_path, rc);
     if ((rc = start_buffer(d, &geometry)) < 0)
@@ -85,6 +89,7 @@ static int stop(struct dbufd *d, int status)
     crash_close(d);
     db_free(d->db);
     store_free(d->store);
+    uring_close(&d->uring);
     cpus_plan_free(&d->cpus);
     for (int i = 0; i < FD_COUNT; i++)
         if (d->fds[i] >= 0)

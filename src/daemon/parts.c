@@ -10,6 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "../disk/uring.h"
 #include "dbufd.h"
 #include "disk_events.h"
 
@@ -93,6 +94,20 @@ static void keep_target(void *context, const struct store_target *target)
     db_set_target(d->db, &kept);
 }
 
+int start_uring(struct dbufd *d)
+{
+    const struct config *c = d->config;
+    if (c->output_format == STORE_RAW || (c->output_io != IO_AUTO && c->output_io != IO_URING))
+        return 0;
+    int rc = uring_open(&d->uring);
+    if (rc == 0 || c->output_io == IO_URING)
+        return rc;
+    const struct store_event refused = {
+        .kind = STORE_NO_OVERLAP, .path = c->output_file_path, .error = -rc};
+    disk_event(&d->notify, &refused);
+    return 0;
+}
+
 int start_store(struct dbufd *d, const struct db_geometry *geometry)
 {
     const struct config *c = d->config;
@@ -102,8 +117,13 @@ int start_store(struct dbufd *d, const struct db_geometry *geometry)
         .durability = (enum store_durability)c->output_durability,
         .sync_interval_ns = c->output_sync_interval,
         .segment_bytes = c->output_segment_size,
+        .segment_age_ns = c->output_segment_age,
         .retain_bytes = c->output_retain_size,
+        .retain_age_ns = c->output_retain_age,
+        .full_deletes = c->output_disk_full == FULL_ROTATE,
         .min_free_bytes = c->output_min_free,
+        .buffered = c->output_io == IO_BUFFERED,
+        .direct_only = c->output_io == IO_URING || c->output_io == IO_PWRITE,
         .extent_bytes_max = geometry->extent_bytes,
         .writer_count = (unsigned)c->writer_count,
         .random = c->source_type == SOURCE_RANDOM,
@@ -114,6 +134,7 @@ int start_store(struct dbufd *d, const struct db_geometry *geometry)
         .context = &d->notify,
         .on_target = keep_target,
         .target_context = d,
+        .output = d->uring.context != NULL ? &d->uring : NULL,
     };
     return store_open(&d->store, &options);
 }

@@ -314,6 +314,15 @@ uint64_t reader_preemptions(const struct reader *r)
     return thread_preemptions(&r->kernels);
 }
 
+uint64_t reader_cpu_ns(const struct reader *r)
+{
+    struct timespec used;
+    clockid_t clock;
+    if (pthread_getcpuclockid(r->thread, &clock) != 0 || clock_gettime(clock, &used) < 0)
+        return 0;
+    return (uint64_t)used.tv_sec * second_ns + (uint64_t)used.tv_nsec;
+}
+
 void reader_account(const struct reader *r, struct reader_account *ret)
 {
     ret->state = (enum reader_state)atomic_load_explicit(&r->state, memory_order_relaxed);

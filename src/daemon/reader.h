@@ -57,6 +57,9 @@ struct reader_account {
 };
 void reader_account(const struct reader *reader, struct reader_account *ret);
 
+/* Processor time that it has used; 0: it has ended. */
+uint64_t reader_cpu_ns(const struct reader *reader);
+
 /* How often it was preempted; reads a file. */
 uint64_t reader_preemptions(const struct reader *reader);
 

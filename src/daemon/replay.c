@@ -76,8 +76,8 @@ int replay_open(struct replay **ret, const struct region_view *view,
     r->view = *view;
     r->options = *options;
     r->path = options->path != NULL ? options->path : view->control->run.path;
-    r->format = options->path != NULL ? options->format
-                                      : (enum store_format)view->control->run.format;
+    r->format =
+        options->path != NULL ? options->format : (enum store_format)view->control->run.format;
     r->extents = calloc(2 * (size_t)view->extent_count, sizeof(struct extent_header *));
     r->half = calloc(view->extent_count, sizeof(struct extent_header *));
     if (r->extents == NULL || r->half == NULL) {
@@ -128,9 +128,8 @@ static int find_there(struct replay *r, struct store_target *target)
 
     if (is_device(r->path))
         return 0;
-    return r->format == STORE_RAW
-               ? there_in_raw(r->path, target, &extents, &target->position)
-               : there_in_segments(r->path, target, &extents, &r->there);
+    return r->format == STORE_RAW ? there_in_raw(r->path, target, &extents, &target->position)
+                                  : there_in_segments(r->path, target, &extents, &r->there);
 }
 
 /* The first block of each writer that is to be stored; of one that has none, what is behind its last. */
@@ -191,7 +190,11 @@ static int open_store(struct replay *r)
     };
 
     if (find_target(r, &target)) {
-        int rc = find_there(r, &target);
+        int rc = is_device(r->path) ? 0 : store_await(r->path);
+        if (rc == -EWOULDBLOCK)
+            return -EBUSY;
+        if (rc == 0)
+            rc = find_there(r, &target);
         if (rc < 0)
             return rc;
         before.target = &target;

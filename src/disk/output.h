@@ -4,7 +4,8 @@
  * one struct of functions, so that a test can let any one of them fail, and another way of writing
  * can take the place of pwritev.
  *
- * All return -errno on failure, print nothing, and may wait for the disk. The reader's thread only.
+ * All return -errno on failure, print nothing, and may wait for the disk. Writing, syncing and cutting
+ * are for the reader's thread only; the others may be called by any thread, on different files.
  */
 #ifndef DBUFD_DISK_OUTPUT_H
 #define DBUFD_DISK_OUTPUT_H
@@ -13,16 +14,30 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+enum { OUTPUT_IN_FLIGHT_MAX = 8 };
+
 struct output {
     void *context; /* handed to every function */
 
     /* A descriptor. `flags` as for open(2); a new file gets mode 0640. */
     int (*open)(void *context, const char *path, int flags);
 
+    size_t write_bytes; /* of one write: a device gains nothing from more */
+
     /* Writes the front of `pieces` at `offset` (-1: where the descriptor stands, for a device) and
      * says how many bytes that was: at least one, seldom all. -EAGAIN: a device that takes nothing
      * for a second. */
     ssize_t (*write)(void *context, int fd, const struct iovec *pieces, int count, off_t offset);
+
+    /* The same with several writes at a time; writes_in_flight 0: not to be had. Begins what `write`
+     * does, at an offset, as number `slot` of them, one that is not in flight. Pieces and bytes must
+     * stay as they are until its end. -errno: it was not begun. */
+    unsigned writes_in_flight; /* at most OUTPUT_IN_FLIGHT_MAX */
+    int (*begin_write)(void *context, unsigned slot, int fd, const struct iovec *pieces, int count,
+                       off_t offset);
+
+    /* Waits for the end of that write: what `write` would have returned, or 0. */
+    ssize_t (*end_write)(void *context, unsigned slot);
 
     /* fdatasync. */
     int (*sync)(void *context, int fd);

@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 enum {
-    WRITE_BYTES = 4 << 20, /* of one pwritev: a device gains nothing from more */
-    DEVICE_WAIT_MS = 1000  /* so that the caller can look around while a pipe is full */
+    WRITE_BYTES = 4 << 20,
+    DEVICE_WAIT_MS = 1000 /* so that the caller can look around while a pipe is full */
 };
 
 static int result(int rc)
@@ -144,6 +144,7 @@ static int pwrite_sync_directory(void *context, const char *path)
 
 const struct output output_pwrite = {
     .open = pwrite_open,
+    .write_bytes = WRITE_BYTES,
     .write = pwrite_write,
     .sync = pwrite_sync,
     .truncate = pwrite_truncate,

@@ -31,28 +31,85 @@
 
 enum {
     COPY_BYTES = 1 << 20,
+    FUTILE_WRITES = 8,    /* in a row, before it counts as an error */
     TORN_NAMES_MAX = 1000 /* torn tails of one segment that are kept apart */
 };
 
+static int open_again(const struct output *output, const char *path, int flags)
+{
+    int fd;
+    do
+        fd = output->open(output->context, path, flags);
+    while (fd == -EINTR);
+    return fd;
+}
+
+static int sync_again(const struct output *output, int fd)
+{
+    int rc;
+    do
+        rc = output->sync(output->context, fd);
+    while (rc == -EINTR);
+    return rc;
+}
+
+static int truncate_again(const struct output *output, int fd, uint64_t bytes)
+{
+    int rc;
+    do
+        rc = output->truncate(output->context, fd, bytes);
+    while (rc == -EINTR);
+    return rc;
+}
+
 /* What is read must be what the disk has: a page that only the cache had would be built on, and
  * could still go away. */
-static int sync_file(const char *path)
+static int sync_file(const struct output *output, const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open_again(output, path, O_RDONLY);
 
     if (fd < 0)
-        return -errno;
-    int rc = fdatasync(fd) < 0 ? -errno : 0;
+        return fd;
+    int rc = sync_again(output, fd);
     close(fd);
     return rc;
 }
 
+/* Blocks of an extent that is damaged, and stays in the file because a whole one is behind it: their
+ * sequences are not given a second time, or nobody could tell which are meant. */
+struct lost {
+    uint64_t next_block[FORMAT_WRITERS_MAX]; /* 0: nothing is lost */
+};
+
+static void add_lost(struct lost *lost, const struct extent_header *header)
+{
+    uint64_t next_block = header->first_block + header->block_count;
+
+    if (next_block > lost->next_block[header->writer])
+        lost->next_block[header->writer] = next_block;
+}
+
+static void skip_lost(struct lost *lost, struct tally *tally)
+{
+    for (unsigned w = 0; w < FORMAT_WRITERS_MAX; w++) {
+        if (lost->next_block[w] > tally->writers[w].next_block) {
+            tally->writers[w].next_block = lost->next_block[w];
+            if (tally->writer_count <= w)
+                tally->writer_count = w + 1;
+        }
+        lost->next_block[w] = 0;
+    }
+}
+
 /* A whole extent of the segment. */
-static void add_extent(struct recovery *recovery, const struct scan_extent *extent)
+static void add_extent(struct recovery *recovery, const struct scan_extent *extent,
+                       struct lost *lost)
 {
     struct tally *tally = &recovery->tally;
     const struct extent_header *header = extent->header;
 
+    if (recovery->torn)
+        skip_lost(lost, tally);
     if (header->flags & EXTENT_CHECKPOINT) {
         const struct checkpoint_writer *writers;
         const struct checkpoint *checkpoint = scan_checkpoint(extent->data, header->used, &writers);
@@ -71,8 +128,8 @@ static void add_extent(struct recovery *recovery, const struct scan_extent *exte
 static bool is_in_memory(const struct store_target *in_memory, const struct stream_file *file,
                          uint64_t offset)
 {
-    return in_memory && (file->number > in_memory->number || (file->number == in_memory->number &&
-                                                              offset >= in_memory->offset));
+    return in_memory && (file->number > in_memory->number ||
+                         (file->number == in_memory->number && offset >= in_memory->offset));
 }
 
 /* -EBADMSG: there are whole extents, but no checkpoint that says where they belong. */
@@ -80,6 +137,7 @@ static int read_extents(struct scan *scan, const struct stream_file *file,
                         const struct store_target *in_memory, struct recovery *recovery)
 {
     struct scan_extent extent;
+    struct lost lost = {0};
     bool orphans = false;
 
     while (scan_next(scan, &extent) == 1) {
@@ -88,11 +146,14 @@ static int read_extents(struct scan *scan, const struct stream_file *file,
         /* Only a checkpoint says what came before. */
         bool start = recovery->found || (whole && extent.header->flags & EXTENT_CHECKPOINT);
         if (newer && start)
-            add_extent(recovery, &extent);
+            add_extent(recovery, &extent, &lost);
         else if (newer)
             orphans = true;
         else if (!whole && extent.fault != SCAN_EMPTY_TAIL) {
             recovery->torn = true;
+            if (extent.fault == SCAN_DATA_CHANGED && recovery->found &&
+                extent.header->seq >= recovery->tally.next_seq)
+                add_lost(&lost, extent.header);
             if (is_in_memory(in_memory, file, extent.offset))
                 break;
         }
@@ -102,10 +163,10 @@ static int read_extents(struct scan *scan, const struct stream_file *file,
 
 /* Reads one segment. 0: recovery->found says whether it has a whole extent. */
 static int read_segment(const struct stream_file *file, const struct store_target *in_memory,
-                        struct recovery *recovery)
+                        const struct output *output, struct recovery *recovery)
 {
     struct scan *scan;
-    int rc = sync_file(file->path);
+    int rc = sync_file(output, file->path);
 
     if (rc == 0)
         rc = scan_open(&scan, file->path);
@@ -138,13 +199,13 @@ static int add_hollow(struct recovery *recovery, const char *path)
 
 /* The newest file that has a whole extent, and all behind it that have none. */
 static int look_backwards(const struct stream_files *files, const struct store_target *in_memory,
-                          struct recovery *recovery)
+                          const struct output *output, struct recovery *recovery)
 {
     for (size_t left = files->count; left > 0; left--) {
         const struct stream_file *file = &files->files[left - 1];
         if (file->number > recovery->number)
             recovery->number = file->number;
-        int rc = read_segment(file, in_memory, recovery);
+        int rc = read_segment(file, in_memory, output, recovery);
         if (rc < 0 && rc != -ENODATA)
             return rc;
         if (recovery->found) {
@@ -159,13 +220,13 @@ static int look_backwards(const struct stream_files *files, const struct store_t
 }
 
 int recover_look(const struct stream_files *files, const struct store_target *in_memory,
-                 struct recovery *ret)
+                 const struct output *output, struct recovery *ret)
 {
     struct recovery *recovery = calloc(1, sizeof(*recovery)); /* it is large */
 
     if (!recovery)
         return -ENOMEM;
-    int rc = look_backwards(files, in_memory, recovery);
+    int rc = look_backwards(files, in_memory, output, recovery);
     if (rc < 0)
         recover_free(recovery);
     else
@@ -174,41 +235,52 @@ int recover_look(const struct stream_files *files, const struct store_target *in
     return rc;
 }
 
-/* A new file beside `path`, named PATH.torn, or PATH.torn.2 and so on. */
-static int create_torn(const char *path, char **ret_path)
+/* PATH.torn, PATH.torn.2 and so on. *ret is to be freed. */
+static int torn_name(const char *path, int number, char **ret)
 {
-    for (int number = 1; number <= TORN_NAMES_MAX; number++) {
-        char *torn_path;
-        int length = number == 1 ? asprintf(&torn_path, "%s.torn", path)
-                                 : asprintf(&torn_path, "%s.torn.%d", path, number);
-        if (length < 0)
-            return -ENOMEM;
-        int fd = open(torn_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-        if (fd >= 0) {
-            *ret_path = torn_path;
-            return fd;
-        }
-        int error = errno;
-        free(torn_path);
-        if (error != EEXIST)
-            return -error;
-    }
-    return -EEXIST;
+    int length =
+        number == 1 ? asprintf(ret, "%s.torn", path) : asprintf(ret, "%s.torn.%d", path, number);
+
+    return length < 0 ? -ENOMEM : 0;
 }
 
-static int write_all(int fd, const unsigned char *data, size_t bytes, uint64_t offset)
+/* A new file beside `path`, by the first of these names that is free. */
+static int create_torn(const char *path, const struct output *output, char **ret_path)
 {
-    while (bytes > 0) {
-        ssize_t written = pwrite(fd, data, bytes, (off_t)offset);
-        if (written < 0 && errno != EINTR)
-            return -errno;
-        if (written > 0) {
-            data += written;
-            offset += (uint64_t)written;
-            bytes -= (size_t)written;
-        }
+    int rc = -EEXIST;
+
+    for (int number = 1; number <= TORN_NAMES_MAX && rc == -EEXIST; number++) {
+        char *torn_path;
+        rc = torn_name(path, number, &torn_path);
+        if (rc < 0)
+            return rc;
+        rc = open_again(output, torn_path, O_WRONLY | O_CREAT | O_EXCL);
+        if (rc >= 0)
+            *ret_path = torn_path;
+        else
+            free(torn_path);
     }
-    return 0;
+    return rc;
+}
+
+static int write_all(const struct output *output, int fd, unsigned char *data, size_t bytes,
+                     uint64_t offset)
+{
+    for (int futile = 0; bytes > 0 && futile < FUTILE_WRITES;) {
+        const struct iovec piece = {data, bytes};
+        ssize_t written = output->write(output->context, fd, &piece, 1, (off_t)offset);
+        if (written < 0 && written != -EINTR)
+            return (int)written;
+        if (written <= 0) {
+            futile++;
+            continue;
+        }
+        futile = 0;
+        data += written;
+        offset += (uint64_t)written;
+        bytes -= (size_t)written;
+    }
+    return bytes > 0 ? -EIO : 0;
 }
 
 static size_t without_zeros(const unsigned char *data, size_t bytes)
@@ -220,7 +292,7 @@ static size_t without_zeros(const unsigned char *data, size_t bytes)
 
 /* Copies `from` from `offset` on to `to`, leaving zeros out where they fill a whole piece or end
  * it. A page that cannot be read is left out too: nobody else will read it either. */
-static int copy_tail(int from, uint64_t offset, uint64_t end, int to)
+static int copy_tail(const struct output *output, int from, uint64_t offset, uint64_t end, int to)
 {
     unsigned char *room = malloc(COPY_BYTES);
     uint64_t start = offset;
@@ -236,69 +308,77 @@ static int copy_tail(int from, uint64_t offset, uint64_t end, int to)
             offset += FORMAT_ALIGN;
             continue;
         }
-        rc = write_all(to, room, without_zeros(room, (size_t)got), offset - start);
+        rc = write_all(output, to, room, without_zeros(room, (size_t)got), offset - start);
         offset += (uint64_t)got;
     }
     free(room);
-    if (rc == 0 && fdatasync(to) < 0)
-        rc = -errno;
-    return rc;
+    return rc == 0 ? sync_again(output, to) : rc;
 }
 
 static int keep_tail(const struct recovery *recovery, int from, const struct output *output)
 {
     char *torn_path;
-    int to = create_torn(recovery->path, &torn_path);
+    int to = create_torn(recovery->path, output, &torn_path);
 
     if (to < 0)
         return to;
-    int rc = copy_tail(from, recovery->end, recovery->bytes, to);
+    int rc = copy_tail(output, from, recovery->end, recovery->bytes, to);
     close(to);
     if (rc == 0)
         rc = output->sync_directory(output->context, torn_path);
-    if (rc < 0)
-        (void)unlink(torn_path); /* half a copy helps nobody, and the next try makes a new one */
+    if (rc < 0) /* half a copy helps nobody, and the next try makes a new one */
+        (void)output->remove(output->context, torn_path);
     free(torn_path);
     return rc;
 }
 
 static int cut_file(const struct recovery *recovery, const struct output *output)
 {
-    int fd = open(recovery->path, O_RDWR | O_CLOEXEC);
+    int fd = open_again(output, recovery->path, O_RDWR);
     int rc;
 
     if (fd < 0)
-        return -errno;
+        return fd;
     rc = recovery->torn ? keep_tail(recovery, fd, output) : 0;
     if (rc == 0)
-        rc = output->truncate(output->context, fd, recovery->end);
+        rc = truncate_again(output, fd, recovery->end);
     if (rc == 0)
-        rc = output->sync(output->context, fd);
+        rc = sync_again(output, fd);
     close(fd);
     return rc;
 }
 
-/* A file without a whole extent: its name becomes that of a torn tail. */
+/* Its name becomes that of a torn tail. */
+static int rename_to_torn(const char *path, const struct output *output)
+{
+    int rc = -EEXIST;
+
+    for (int number = 1; number <= TORN_NAMES_MAX && rc == -EEXIST; number++) {
+        char *torn_path;
+        rc = torn_name(path, number, &torn_path);
+        if (rc < 0)
+            return rc;
+        rc = output->rename(output->context, path, torn_path);
+        free(torn_path);
+    }
+    return rc;
+}
+
+/* A file without a whole extent is no segment. */
 static int put_hollow_aside(const char *path, const struct output *output, recover_report *report,
                             void *context)
 {
     struct stat status;
-    char *torn_path;
 
     if (stat(path, &status) < 0)
         return -errno;
     if (status.st_size == 0)
         return output->remove(output->context, path);
-    int fd = create_torn(path, &torn_path);
-    if (fd < 0)
-        return fd;
-    close(fd);
-    int rc = rename(path, torn_path) < 0 ? -errno : 0; /* over the name that was just reserved */
+    int rc = rename_to_torn(path, output);
     if (rc == 0)
         rc = output->sync_directory(output->context, path);
     if (rc == 0)
         report(context, path, 0, (uint64_t)status.st_size, true);
-    free(torn_path);
     return rc;
 }
 

@@ -29,11 +29,11 @@ struct recovery {
     struct tally tally; /* of the stream */
 };
 
-/* Reads the stream's last segment. Changes nothing. `in_memory` (NULL: nothing is): whoever asks has
+/* Syncs and reads the stream's last segment. Changes nothing. `in_memory` (NULL: nothing is): whoever asks has
  * all that is stored from there on, so that the first damage behind it is the end. -EBADMSG: a file
  * that is no segment; -ENOTSUP: of another version; -errno. *ret untouched on failure. */
 int recover_look(const struct stream_files *files, const struct store_target *in_memory,
-                 struct recovery *ret);
+                 const struct output *output, struct recovery *ret);
 
 /* Called for each file that was cut: `torn` bytes from `offset` on, kept in PATH.torn if `torn`,
  * else unused room that was given back. */

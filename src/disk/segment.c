@@ -24,11 +24,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ALIGN         4096u                /* O_DIRECT: what every file system takes */
 #define AHEAD_LEAST   ((uint64_t)64 << 20) /* bytes: less is not worth allocating ahead */
 #define SETTLE_BYTES  ((uint64_t)8 << 20)  /* written between two steps of the rolling write-out */
+#define AWAIT_MS      5                    /* between two looks at a file that somebody holds */
+#define AWAIT_MOST_MS 10000                /* a device that takes longer for four writes is ill */
 #define FUTILE_WRITES 8                    /* in a row, before it counts as an error */
 
 static int open_again(const struct output *output, const char *path, int flags)
@@ -40,11 +43,14 @@ static int open_again(const struct output *output, const char *path, int flags)
     return fd;
 }
 
-/* Opens `path`, with O_DIRECT if that can be had. */
 /* The stream's lock is by its name; this one is on the file itself, which may have other names. A file
- * system without locks has none. */
+ * system without locks has none. A device is everybody's. */
 static int lock_file(int fd)
 {
+    struct stat status;
+
+    if (fstat(fd, &status) == 0 && !S_ISREG(status.st_mode))
+        return 0;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
         return -EWOULDBLOCK;
     return 0;
@@ -60,16 +66,32 @@ int segment_probe(const char *path)
     return rc;
 }
 
+int segment_await(const char *path)
+{
+    static const struct timespec rest = {.tv_nsec = AWAIT_MS * 1000000};
+    int rc;
+
+    for (int waited_ms = 0; (rc = segment_probe(path)) == -EWOULDBLOCK; waited_ms += AWAIT_MS) {
+        if (waited_ms >= AWAIT_MOST_MS)
+            break;
+        (void)nanosleep(&rest, NULL);
+    }
+    return rc;
+}
+
+/* Opens `path`, with O_DIRECT if that can be had. */
 static int open_file(struct segment *ret, const struct output *output, const char *path, int flags,
                      struct segment_manner manner)
 {
     struct segment segment = {.output = output,
                               .direct = manner.direct,
+                              .direct_only = manner.direct && manner.direct_only,
+                              .overlap = manner.overlap && output->writes_in_flight > 0,
                               .ahead = manner.ahead,
                               .preallocate = manner.ahead && manner.preallocate};
 
     segment.fd = open_again(output, path, flags | (manner.direct ? O_DIRECT : 0));
-    if (segment.fd == -EINVAL && manner.direct) {
+    if (segment.fd == -EINVAL && manner.direct && !manner.direct_only) {
         segment.direct = false;
         segment.no_direct_errno = EINVAL;
         segment.fd = open_again(output, path, flags);
@@ -254,10 +276,11 @@ static int leave_direct(struct segment *segment)
     return 0;
 }
 
-/* A write that failed may have put some of its bytes behind the offset. */
-static void note_remains(struct segment *segment, const struct iovec *pieces, int count)
+/* A write that failed may have put some of its bytes at `offset` and behind it. */
+static void note_remains(struct segment *segment, const struct iovec *pieces, int count,
+                         uint64_t offset)
 {
-    uint64_t end = segment->offset;
+    uint64_t end = offset;
 
     for (int i = 0; i < count; i++)
         end += pieces[i].iov_len;
@@ -272,7 +295,7 @@ ssize_t segment_write(struct segment *segment, const struct iovec *pieces, int c
 
     for (int futile = 0; futile < FUTILE_WRITES;) {
         ssize_t written = output->write(output->context, segment->fd, pieces, count, offset);
-        if (written == -EINVAL && segment->direct) {
+        if (written == -EINVAL && segment->direct && !segment->direct_only) {
             int rc = leave_direct(segment);
             if (rc < 0)
                 return rc;
@@ -281,7 +304,7 @@ ssize_t segment_write(struct segment *segment, const struct iovec *pieces, int c
         if (written == -EINTR)
             continue;
         if (written < 0) {
-            note_remains(segment, pieces, count);
+            note_remains(segment, pieces, count, segment->offset);
             return written;
         }
         if (segment->direct)
@@ -299,6 +322,64 @@ ssize_t segment_write(struct segment *segment, const struct iovec *pieces, int c
         return rc < 0 ? rc : written;
     }
     return -EIO;
+}
+
+bool segment_overlaps(const struct segment *segment)
+{
+    return segment->direct && segment->overlap;
+}
+
+/* Whether the error is about the way of writing, and not about the file. */
+static bool is_refusal(ssize_t rc)
+{
+    return rc == -EINVAL || rc == -EOPNOTSUPP || rc == -ENOSYS || rc == -EPERM || rc == -EACCES;
+}
+
+static void leave_overlap(struct segment *segment, int rc)
+{
+    segment->overlap = false;
+    segment->no_overlap_errno = -rc;
+}
+
+int segment_begin_write(struct segment *segment, unsigned slot, const struct iovec *pieces,
+                        int count, uint64_t offset)
+{
+    const struct output *output = segment->output;
+    int rc = output->begin_write(output->context, slot, segment->fd, pieces, count, (off_t)offset);
+
+    if (is_refusal(rc))
+        leave_overlap(segment, rc);
+    return rc;
+}
+
+ssize_t segment_end_write(struct segment *segment, unsigned slot, const struct iovec *pieces,
+                          int count)
+{
+    const struct output *output = segment->output;
+    ssize_t written = output->end_write(output->context, slot);
+
+    if (written < 0) {
+        note_remains(segment, pieces, count, segment->offset);
+        if (is_refusal(written))
+            leave_overlap(segment, (int)written);
+        /* It is tried once more by itself, which tells what is wrong with it, if anything is. */
+        bool again =
+            is_refusal(written) || written == -EINTR || written == -EAGAIN || written == -ECANCELED;
+        return again ? 0 : written;
+    }
+    written -= written % (ssize_t)ALIGN; /* the rest of a torn page is written again */
+    segment->offset += (uint64_t)written;
+    if (segment->offset > segment->file_end)
+        segment->file_end = segment->offset;
+    return written;
+}
+
+void segment_abandon_write(struct segment *segment, unsigned slot, const struct iovec *pieces,
+                           int count, uint64_t offset)
+{
+    /* Whatever it says: the bytes are not counted. */
+    (void)segment->output->end_write(segment->output->context, slot);
+    note_remains(segment, pieces, count, offset);
 }
 
 int segment_sync(struct segment *segment)

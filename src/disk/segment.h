@@ -24,21 +24,30 @@ struct segment {
     uint64_t settled_before;  /* ... and out of the page cache up to here */
     bool device;              /* a character device or FIFO: written straight */
     bool direct;              /* O_DIRECT */
+    bool direct_only;         /* nothing else will do */
+    bool overlap;             /* several writes may be in flight, with O_DIRECT */
     bool ahead;               /* its size may be set ahead of the writing */
     bool preallocate;         /* and fallocate has not been refused */
     int no_direct_errno;      /* why not direct, though asked for; 0: it is, or was not asked for */
     int no_preallocate_errno; /* likewise */
+    int no_overlap_errno;     /* likewise, of a write */
 };
 
 /* How to open it. What is refused is said in the segment. */
 struct segment_manner {
     bool direct;      /* try O_DIRECT */
+    bool direct_only; /* and do not go without it: -EINVAL then */
     bool ahead;       /* set its size ahead: whoever reads it knows where it really ends */
     bool preallocate; /* try to allocate that */
+    bool overlap;     /* have several writes in flight, if there is O_DIRECT and `output` has them */
 };
 
 /* Whether nobody has the file open as a segment: 0, -EWOULDBLOCK, else -errno. Changes nothing. */
 int segment_probe(const char *path);
+
+/* The same, but waits for some seconds: a process that was killed has it until what it had in flight
+ * has ended. */
+int segment_await(const char *path);
 
 /* Makes an empty file at `path`, over whatever was there. -errno: nothing is left, *ret untouched.
  */
@@ -65,6 +74,23 @@ void segment_doubt_room(struct segment *segment);
 /* Writes the front of `pieces`; returns the bytes, at least one. -errno: nothing of it counts,
  * though there may be some of it behind `offset`. */
 ssize_t segment_write(struct segment *segment, const struct iovec *pieces, int count);
+
+/* Whether several writes may be in flight. One that is refused for being so is the last. */
+bool segment_overlaps(const struct segment *segment);
+
+/* Begins to write `pieces` at `offset`, where the last one that was begun ends, or at the segment's. */
+int segment_begin_write(struct segment *segment, unsigned slot, const struct iovec *pieces,
+                        int count, uint64_t offset);
+
+/* Waits for the write that was begun first. Returns the bytes that count. Fewer than all, or -errno as
+ * of segment_write: those begun behind it are to be abandoned before anything else is done, and what
+ * is missing written by segment_write. */
+ssize_t segment_end_write(struct segment *segment, unsigned slot, const struct iovec *pieces,
+                          int count);
+
+/* Waits for a write behind one that failed. Nothing of it counts, though it may be in the file. */
+void segment_abandon_write(struct segment *segment, unsigned slot, const struct iovec *pieces,
+                           int count, uint64_t offset);
 
 /* fdatasync. After a failure the file must not be trusted any more, and never be synced again. */
 int segment_sync(struct segment *segment);

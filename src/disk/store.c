@@ -73,6 +73,7 @@ static int allocate_store(struct store **ret, const struct store_options *option
     if (!store)
         return -ENOMEM;
     store->options = *options;
+    store->rotates = options->segment_bytes > 0 || options->segment_age_ns > 0;
     store->options.path = strdup(options->path);
     store->next_blocks = calloc(options->writer_count, sizeof(store->next_blocks[0]));
     store->page = aligned_alloc(FORMAT_ALIGN, FORMAT_ALIGN + CHECKPOINT_STORED_MAX);
@@ -84,7 +85,11 @@ static int allocate_store(struct store **ret, const struct store_options *option
                                                    .min_block = options->min_block,
                                                    .max_block = options->max_block};
     bool raw = options->format == STORE_RAW;
-    store->manner = (struct segment_manner){.direct = !raw, .ahead = !raw, .preallocate = !raw};
+    store->manner = (struct segment_manner){.direct = !raw && !options->buffered,
+                                            .direct_only = !raw && options->direct_only,
+                                            .ahead = !raw,
+                                            .preallocate = !raw,
+                                            .overlap = true};
     if (!store->options.path || !store->next_blocks || !store->page) {
         store_free(store);
         return -ENOMEM;
@@ -142,7 +147,7 @@ static int take_over(struct store *store, const struct recovery *recovery)
         return -ESTALE;
     memcpy(store->uuid, recovery->uuid, sizeof(store->uuid));
     store->tally = recovery->tally;
-    if (store->options.segment_bytes == 0) {
+    if (!store->rotates) {
         store->resume_path = strdup(recovery->path);
         store->resume_offset = recovery->end;
         if (!store->resume_path)
@@ -155,8 +160,9 @@ static int open_segments(struct store *store, const struct stream_files *files)
 {
     struct recovery *recovery = malloc(sizeof(*recovery)); /* it is large */
     const struct store_before *before = store->options.before;
-    int rc =
-        recovery ? recover_look(files, before ? before->target : NULL, recovery) : -ENOMEM;
+    int rc = recovery ? recover_look(files, before ? before->target : NULL, store->options.output,
+                                     recovery)
+                      : -ENOMEM;
 
     if (rc < 0) {
         free(recovery);
@@ -213,7 +219,7 @@ static int open_raw(struct store *store, const struct stream_files *files)
     if (rc < 0)
         return rc;
     store->number = last->number;
-    if (store->options.segment_bytes == 0) {
+    if (!store->rotates) {
         store->resume_path = strdup(last->path);
         store->resume_offset = last->bytes;
         if (!store->resume_path)
@@ -236,6 +242,31 @@ static int remove_next(const struct store *store)
     return rc == -ENOENT ? 0 : rc;
 }
 
+/* The newest file is the only one that a killed process can have had writes in flight to. */
+static int await_newest(const struct stream_files *files)
+{
+    int rc = files->count > 0 ? segment_await(files->files[files->count - 1].path) : 0;
+
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int store_await(const char *path)
+{
+    struct stream_lock lock;
+    struct stream_files files;
+    int rc = stream_lock(path, &lock);
+
+    if (rc < 0)
+        return rc;
+    rc = stream_list(path, &files);
+    if (rc == 0) {
+        rc = await_newest(&files);
+        stream_files_free(&files);
+    }
+    stream_unlock(&lock);
+    return rc;
+}
+
 static int open_files(struct store *store)
 {
     struct stream_files files;
@@ -248,8 +279,10 @@ static int open_files(struct store *store)
     if (rc < 0)
         return rc;
     store->numbered = files.count > 0 && files.files[files.count - 1].number > 0;
-    rc =
-        store->options.format == STORE_RAW ? open_raw(store, &files) : open_segments(store, &files);
+    rc = await_newest(&files);
+    if (rc == 0)
+        rc = store->options.format == STORE_RAW ? open_raw(store, &files)
+                                                : open_segments(store, &files);
     stream_files_free(&files);
     return rc;
 }
@@ -316,6 +349,16 @@ const uint8_t *store_uuid(const struct store *store)
 
 /* ---- Storing ---- */
 
+/* Whether a call that failed is to be made again at once: a file is left once a call; room is made for
+ * as long as there is something to give up for it. */
+static bool goes_on(struct store *store, int rc, bool *again)
+{
+    if (!store_recover(store, rc) || !(*again || (no_room(rc) && store->options.full_deletes)))
+        return false;
+    *again = false;
+    return true;
+}
+
 int store_write(struct store *store, struct extent_header *const extents[], size_t count)
 {
     assert(!store->finished);
@@ -331,10 +374,8 @@ int store_write(struct store *store, struct extent_header *const extents[], size
             store_mark(store); /* the caller releases it: nobody can ask for it again */
             return 0;
         }
-        if (store_recover(store, rc) && again) {
-            again = false;
+        if (goes_on(store, rc, &again))
             rc = 0;
-        }
     }
     return rc;
 }
@@ -378,6 +419,7 @@ int store_housekeep(struct store *store)
 {
     int rotated = rotate_if_asked(store);
     int synced = sync_by_interval(store);
+    store_look_at_age(store);
     int prepared = store_prepare_next(store);
     int retained = store_retain(store);
 
@@ -402,9 +444,8 @@ int store_finish(struct store *store)
             rc = store_end(store, EXTENT_END | EXTENT_CLOSE);
         if (rc == 0)
             break;
-        if (!store_recover(store, rc) || !again)
+        if (!goes_on(store, rc, &again))
             return rc;
-        again = false;
     }
     store->finished = true;
     return 0;

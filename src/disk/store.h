@@ -21,10 +21,12 @@ enum store_durability { DURABILITY_NONE, DURABILITY_INTERVAL, DURABILITY_HALF };
 /* Something that the user should know and that is no failure of a call. */
 enum store_event_kind {
     STORE_NO_DIRECT,       /* O_DIRECT refused (error, path): buffered writes from here on */
+    STORE_NO_OVERLAP,      /* several writes in flight refused (error, path): one at a time from here
+                              on */
     STORE_NO_PREALLOCATE,  /* fallocate refused (error, path): segments grow as they are written */
     STORE_SEGMENT_OPENED,  /* path, number */
     STORE_SEGMENT_CLOSED,  /* path, number, bytes */
-    STORE_SEGMENT_DELETED, /* path, number, bytes: by retain_bytes */
+    STORE_SEGMENT_DELETED, /* path, number, bytes, reason */
     STORE_SEGMENT_LEFT,    /* error, path, offset, bytes: no longer trusted after a failed write or
                               sync, or (ENOENT) deleted. What was not yet released is written again
                               in the next segment. The `bytes` bytes from offset on were released
@@ -33,6 +35,8 @@ enum store_event_kind {
     STORE_TAIL_FREED       /* path, offset, bytes: unused preallocated room cut off at open */
 };
 
+enum store_reason { STORE_RETAIN_BYTES, STORE_RETAIN_AGE, STORE_DISK_FULL };
+
 struct store_event {
     enum store_event_kind kind;
     const char *path; /* valid during the call */
@@ -40,6 +44,7 @@ struct store_event {
     uint64_t offset;  /* bytes */
     uint64_t bytes;
     int error; /* errno, positive */
+    enum store_reason reason;
 };
 
 /* Where a half is being stored: its bytes from `position` on, as they are stored, are at `offset` and
@@ -67,11 +72,16 @@ struct store_options {
     enum store_format format;
     enum store_durability durability;
     uint64_t sync_interval_ns; /* DURABILITY_INTERVAL: the longest that stored bytes stay unsynced */
-    uint64_t segment_bytes;    /* 0: one file without an end */
+    uint64_t segment_bytes;    /* 0: one file without an end, if segment_age_ns is 0 too */
+    uint64_t segment_age_ns;   /* a segment that holds blocks ends after this time; 0: never */
     uint64_t retain_bytes;     /* 0: keep everything; else the oldest closed segments go */
+    uint64_t retain_age_ns;    /* 0: keep everything; else closed segments go after this time */
+    bool full_deletes;         /* while there is no room the oldest closed segment goes, one a call */
     uint64_t min_free_bytes;   /* of the file system; less left counts as ENOSPC */
     size_t extent_bytes_max;   /* the largest extent that will come */
     unsigned writer_count;
+    bool buffered;    /* do not try O_DIRECT */
+    bool direct_only; /* do not go without: -EINVAL. Of segments in files only */
     bool random; /* the blocks are the random source's, with these parameters: */
     uint64_t seed;
     uint32_t min_block, max_block;
@@ -96,6 +106,11 @@ struct store;
  * as a stream of its own; it is not locked. */
 int store_open(struct store **ret, const struct store_options *options);
 
+/* Whoever wants to read a stream that a killed process was writing must wait until what that had in
+ * flight has arrived: until then nothing says what will be in the newest file. store_open does.
+ * -EWOULDBLOCK: another process has the stream; -errno. A stream that is not there is no error. */
+int store_await(const char *path);
+
 /* The sequence with which each of the writers goes on. [writer_count], valid until store_close. */
 const uint64_t *store_next_blocks(const struct store *store);
 
@@ -108,9 +123,9 @@ const uint8_t *store_uuid(const struct store *store);
  * the last whole extent. */
 int store_write(struct store *store, struct extent_header *const extents[], size_t count);
 
-/* What can be done between halves, off the writers' path: end a segment that shall end, sync by
- * interval, make the next segment ready, delete what retention no longer keeps. -errno if some of it
- * failed; call again later. */
+/* What can be done between halves, off the writers' path: end a segment that shall end or is old enough,
+ * sync by interval, make the next segment ready, delete what retention no longer keeps. A segment goes
+ * only when it is closed, and all that is in it durable. -errno if some of it failed; call again later. */
 int store_housekeep(struct store *store);
 
 /* The segment shall end: the next store_housekeep, or store_write, closes it and begins a new one,

@@ -4,7 +4,8 @@
  *
  * Happy path: there is room; some extents are completed (sequence, place, CRCs, zeros behind) where
  * they lie in the double buffer, and written from there; those that are whole on disk are counted;
- * and so on. Nothing is copied.
+ * and so on. Nothing is copied. Where the output can, several such writes are in flight, and the
+ * next extents are completed meanwhile.
  *
  * Failure modes: a short write goes on at the byte reached. After a failure store->done says how
  * many extents are whole; a file of segments is cut back to there (store_recover), raw files and
@@ -18,8 +19,6 @@
 
 #include "raw.h"
 #include "store_state.h"
-
-#define BATCH_BYTES ((uint64_t)4 << 20) /* completed and written at a time, still in the cache */
 
 static bool is_raw(const struct store *store)
 {
@@ -91,57 +90,84 @@ static int reserve(struct store *store, struct extent_header *const extents[], s
     return no_room(rc) ? segment_reserve(segment, least, least, min_free) : rc;
 }
 
-/* Where the pieces of the next write must end. */
-static uint64_t batch_end(const struct store *store)
+/* Where the extents that go into this segment must end. */
+static uint64_t room_end(const struct store *store)
 {
-    uint64_t end = store->segment.offset + BATCH_BYTES;
-    uint64_t room_end = store->segment.room_end - room_for_end(store);
-    uint64_t segment_end = store->segment_bytes_max - room_for_end(store);
+    uint64_t end = store->segment.room_end < store->segment_bytes_max ? store->segment.room_end
+                                                                      : store->segment_bytes_max;
 
-    if (store->device)
-        return end;
-    if (end > room_end)
-        end = room_end;
-    return end < segment_end ? end : segment_end;
+    return store->device ? UINT64_MAX : end - room_for_end(store);
 }
 
-/* Completes some extents and points store->pieces at them. Returns the number of pieces. */
-static int gather_segments(struct store *store, struct extent_header *const extents[], size_t count)
+/* Where the pieces of a write at `offset` must end. */
+static uint64_t batch_end(const struct store *store, uint64_t offset)
 {
-    uint64_t seq = store->tally.next_seq;
-    uint64_t offset = store->segment.offset - store->partial;
-    uint64_t end = batch_end(store);
-    int pieces = 0;
+    uint64_t end = room_end(store);
+    uint64_t batch = offset + store->options.output->write_bytes;
 
-    for (size_t i = store->done; i < count && pieces < IOV_MAX; i++, seq++) {
-        size_t bytes = extent_stored_bytes(extents[i]->used);
-        if (pieces > 0 && offset + bytes > end)
+    return batch < end ? batch : end;
+}
+
+/* Where the next extent goes. */
+struct place {
+    size_t index; /* of the extent in the half */
+    uint64_t seq;
+    uint64_t offset; /* in the segment */
+};
+
+static struct place place_now(const struct store *store)
+{
+    return (struct place){.index = store->done,
+                          .seq = store->tally.next_seq,
+                          .offset = store->segment.offset - store->partial};
+}
+
+/* Completes extents from `place` on, at least one, and puts them into the batch, up to `end`. */
+static void gather_segments(struct store *store, struct extent_header *const extents[],
+                            size_t count, struct place *place, uint64_t end, struct batch *batch)
+{
+    batch->count = 0;
+    batch->offset = place->offset;
+    while (place->index < count && batch->count < IOV_MAX) {
+        struct extent_header *extent = extents[place->index];
+        size_t bytes = extent_stored_bytes(extent->used);
+        if (batch->count > 0 && place->offset + bytes > end)
             break;
-        extent_complete(extents[i], seq, store->uuid, offset);
-        store->pieces[pieces++] = (struct iovec){extents[i], bytes};
-        offset += bytes;
+        extent_complete(extent, place->seq, store->uuid, place->offset);
+        batch->pieces[batch->count++] = (struct iovec){extent, bytes};
+        place->index++;
+        place->seq++;
+        place->offset += bytes;
     }
-    store->pieces[0].iov_base = (unsigned char *)extents[store->done] + store->partial;
-    store->pieces[0].iov_len -= store->partial;
-    return pieces;
+    batch->bytes = place->offset - batch->offset;
 }
 
-static int gather_raw(struct store *store, struct extent_header *const extents[], size_t count)
+/* What is left of a half whose next extent is in the file in part. */
+static void skip_partial(const struct store *store, struct batch *batch)
+{
+    batch->pieces[0].iov_base = (unsigned char *)batch->pieces[0].iov_base + store->partial;
+    batch->pieces[0].iov_len -= store->partial;
+    batch->offset += store->partial;
+    batch->bytes -= store->partial;
+}
+
+static void gather_raw(struct store *store, struct extent_header *const extents[], size_t count,
+                       struct batch *batch)
 {
     size_t skip = store->partial;
     uint64_t offset = store->segment.offset;
-    uint64_t end = batch_end(store);
-    int pieces = 0;
+    uint64_t end = batch_end(store, offset);
 
-    for (size_t i = store->done; i < count && pieces < IOV_MAX; i++) {
+    batch->count = 0;
+    for (size_t i = store->done; i < count && batch->count < IOV_MAX; i++) {
         uint64_t bytes = room_for(store, extents[i]);
-        if (pieces > 0 && offset + bytes > end)
+        if (batch->count > 0 && offset + bytes > end)
             break;
-        pieces += raw_pieces(extents[i], skip, store->pieces + pieces, IOV_MAX - pieces);
+        batch->count +=
+            raw_pieces(extents[i], skip, batch->pieces + batch->count, IOV_MAX - batch->count);
         offset += bytes;
         skip = 0;
     }
-    return pieces;
 }
 
 /* Extent store->done is whole in the file. */
@@ -160,7 +186,7 @@ static void count_extent(struct store *store, const struct extent_header *header
     account_add(&account->extents, 1);
 }
 
-/* So many more bytes of the half are in the file. */
+/* Counts the extents that are whole with `bytes` more. */
 static void count_bytes(struct store *store, struct extent_header *const extents[], size_t count,
                         size_t bytes)
 {
@@ -203,26 +229,117 @@ void store_begin_half(struct store *store, struct extent_header *const extents[]
     store_tell_target(store);
 }
 
-static int write_some(struct store *store, struct extent_header *const extents[], size_t count)
+/* So many more bytes of the half are in the file. */
+static void count_written(struct store *store, struct extent_header *const extents[], size_t count,
+                          size_t written)
 {
-    int pieces =
-        is_raw(store) ? gather_raw(store, extents, count) : gather_segments(store, extents, count);
-    ssize_t written = 0;
-
-    if (pieces > 0) { /* blocks without a byte come to nothing in raw */
-        uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
-        written = segment_write(&store->segment, store->pieces, pieces);
-        account_add(&store->account.write_ns, clock_ns(CLOCK_MONOTONIC) - start_ns);
-    }
-    if (written < 0)
-        return (int)written;
-    account_add(&store->account.file_bytes, (uint64_t)written);
-    count_bytes(store, extents, count, (size_t)written);
+    account_add(&store->account.file_bytes, written);
+    count_bytes(store, extents, count, written);
     if (store->device)
         store_tell_target(store);
     if (!is_raw(store))
         atomic_store_explicit(&store->account.digest, store->tally.digest, memory_order_release);
+}
+
+/* One write, and waits for it. */
+static int write_some(struct store *store, struct extent_header *const extents[], size_t count)
+{
+    struct batch *batch = &store->batches[0];
+    struct place place = place_now(store);
+    ssize_t written = 0;
+
+    if (is_raw(store))
+        gather_raw(store, extents, count, batch);
+    else {
+        gather_segments(store, extents, count, &place, batch_end(store, place.offset), batch);
+        skip_partial(store, batch);
+    }
+    if (batch->count > 0) { /* blocks without a byte come to nothing in raw */
+        uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
+        written = segment_write(&store->segment, batch->pieces, batch->count);
+        account_add(&store->account.write_ns, clock_ns(CLOCK_MONOTONIC) - start_ns);
+    }
+    if (written < 0)
+        return (int)written;
+    count_written(store, extents, count, (size_t)written);
     return 0;
+}
+
+/* Writes in flight, by numbers that go on; number % writes_in_flight is the batch and the slot. */
+struct flight {
+    struct place next; /* what is begun next */
+    size_t first;      /* index that it started with: there is room for that one in any case */
+    unsigned begin, end;
+};
+
+/* Begins writes until as many are in flight as there may be, or nothing is left that goes into this
+ * segment. */
+static int begin_writes(struct store *store, struct extent_header *const extents[], size_t count,
+                        struct flight *flight)
+{
+    const unsigned most = store->segment.output->writes_in_flight;
+    struct place *next = &flight->next;
+
+    while (next->index < count && flight->end - flight->begin < most) {
+        const size_t bytes = extent_stored_bytes(extents[next->index]->used);
+        const unsigned slot = flight->end % most;
+        struct batch *batch = &store->batches[slot];
+        if (next->index > flight->first && next->offset + bytes > room_end(store))
+            break;
+        gather_segments(store, extents, count, next, batch_end(store, next->offset), batch);
+        int rc =
+            segment_begin_write(&store->segment, slot, batch->pieces, batch->count, batch->offset);
+        if (rc < 0)
+            return rc;
+        flight->end++;
+    }
+    return 0;
+}
+
+/* Ends the first of the writes in flight; returns whether it is whole, and counts. */
+static int end_write(struct store *store, struct extent_header *const extents[], size_t count,
+                     struct flight *flight, bool *ret_whole)
+{
+    const unsigned slot = flight->begin++ % store->segment.output->writes_in_flight;
+    const struct batch *batch = &store->batches[slot];
+
+    if (batch->offset != store->segment.offset) { /* one before it was not whole */
+        segment_abandon_write(&store->segment, slot, batch->pieces, batch->count, batch->offset);
+        return 0;
+    }
+    ssize_t written = segment_end_write(&store->segment, slot, batch->pieces, batch->count);
+    *ret_whole = written == (ssize_t)batch->bytes;
+    if (written < 0)
+        return (int)written;
+    count_written(store, extents, count, (size_t)written);
+    return 0;
+}
+
+/* Writes what goes into this segment, several batches at a time: while some are on their way the next
+ * ones are completed. They count in their order. After the first that is not whole nothing is begun
+ * any more, and none is in flight when this returns: then the file and the half are as after a write
+ * that was short, or failed. */
+static int write_overlapping(struct store *store, struct extent_header *const extents[],
+                             size_t count)
+{
+    struct flight flight = {.next = place_now(store), .first = store->done};
+    bool whole = true;
+    int rc = 0;
+
+    for (;;) {
+        uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
+        if (whole && begin_writes(store, extents, count, &flight) < 0)
+            whole = false; /* it is written by itself below, and fails there if it must */
+        if (flight.begin == flight.end)
+            break;
+        bool this_whole = whole;
+        int ended = end_write(store, extents, count, &flight, &this_whole);
+        account_add(&store->account.write_ns, clock_ns(CLOCK_MONOTONIC) - start_ns);
+        whole = whole && this_whole;
+        rc = rc < 0 ? rc : ended;
+    }
+    store_note_manner(store, &store->segment);
+    return rc < 0 || whole ? rc : write_some(store, extents, count);
 }
 
 /* Syncs as far as the durability asks for it now. */
@@ -252,7 +369,9 @@ int store_half(struct store *store, struct extent_header *const extents[], size_
         }
         rc = reserve(store, extents, count);
         if (rc == 0)
-            rc = write_some(store, extents, count);
+            rc = segment_overlaps(&store->segment) && store->partial == 0
+                     ? write_overlapping(store, extents, count)
+                     : write_some(store, extents, count);
         if (rc < 0)
             return rc;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The store's segments: opening, ending, leaving, making ready, deleting.
+ * The store's segments: opening, ending, leaving, making ready.
  *
  * Happy path: begin (a file under a temporary name gets its room, its header and its first
  * checkpoint, is synced and gets its name), store halves into it, end (a last checkpoint, the
@@ -35,14 +35,19 @@ uint64_t store_ideal_end(const struct store *store, uint64_t end)
                : ahead;
 }
 
-/* Says once what was refused, and asks no more for it. */
-static void note_manner(struct store *store, struct segment *segment)
+void store_note_manner(struct store *store, const struct segment *segment)
 {
     if (segment->no_direct_errno && store->manner.direct) {
         store->manner.direct = false;
         store_report(store, (struct store_event){.kind = STORE_NO_DIRECT,
                                                  .path = store->options.path,
                                                  .error = segment->no_direct_errno});
+    }
+    if (segment->no_overlap_errno && store->manner.overlap) {
+        store->manner.overlap = false;
+        store_report(store, (struct store_event){.kind = STORE_NO_OVERLAP,
+                                                 .path = store->options.path,
+                                                 .error = segment->no_overlap_errno});
     }
     if (segment->no_preallocate_errno && store->manner.preallocate) {
         store->manner.preallocate = false;
@@ -178,7 +183,7 @@ static int create_next(struct store *store, struct segment *ret)
 static int publish(struct store *store, struct segment *segment, uint64_t number)
 {
     char *path;
-    bool numbered = store->options.segment_bytes > 0 || store->numbered;
+    bool numbered = store->rotates || store->numbered;
 
     for (;;) {
         int rc = stream_segment_path(store->options.path, numbered ? number : 0, &path);
@@ -202,7 +207,7 @@ static int fill_and_publish(struct store *store, struct segment *segment, uint64
                              store->options.min_free_bytes);
     if (rc == 0)
         rc = put_checkpoint(store, segment, number, 0);
-    note_manner(store, segment);
+    store_note_manner(store, segment);
     if (rc == 0)
         rc = publish(store, segment, number);
     return rc;
@@ -277,7 +282,7 @@ static int begin_resumed(struct store *store)
         if (rc == 0)
             rc = sync_resumed(store, &segment);
     }
-    note_manner(store, &segment);
+    store_note_manner(store, &segment);
     if (rc < 0) {
         (void)segment_cut(&segment, segment_end); /* the next try does it again */
         segment_close(&segment);
@@ -319,6 +324,7 @@ int store_begin(struct store *store)
         return rc;
     store->begun = true;
     store->rotate_asked = false;
+    store->begun_ns = clock_ns(CLOCK_MONOTONIC);
     store->begun_offset = store->segment.offset;
     store->begun_bytes = store->tally.bytes;
     store->retention_due = true;
@@ -359,16 +365,24 @@ int store_end(struct store *store, uint32_t flags)
     return 0;
 }
 
-/* Leaves the open segment at the mark. */
-static void leave(struct store *store, int error)
+/* By its name, as stream_list gives it. */
+static uint64_t file_number(const struct store *store)
+{
+    return store->numbered ? store->number : 0;
+}
+
+/* Leaves the open segment at the mark; `gone`: nothing that was in it is there any more. */
+static void leave(struct store *store, int error, bool gone)
 {
     struct segment *segment = &store->segment;
     const struct mark *mark = &store->mark;
-    bool gone = error == ENOENT;
     bool worthless = store->created && mark->offset == store->begun_offset;
     uint64_t from = gone ? 0 : store->durable_offset;
+    uint64_t at_risk_before = store->at_risk_bytes;
 
     store->at_risk_bytes += mark->tally.bytes - (gone ? store->begun_bytes : store->durable_bytes);
+    if (store->at_risk_bytes > at_risk_before) /* it is not for us to make that certain */
+        store->doubtful[store->doubtful_count++ % DOUBTFUL_MAX] = file_number(store);
     store->tally = mark->tally;
     store->done = mark->done;
     store->partial = mark->partial;
@@ -401,7 +415,7 @@ int store_look(struct store *store)
     if (rc == -ESTALE)
         store->rotate_asked = true;
     else if (rc == -ENOENT)
-        leave(store, ENOENT);
+        leave(store, ENOENT, true);
     else
         return rc;
     return 0;
@@ -416,7 +430,7 @@ static bool is_passing(int rc)
 bool store_recover(struct store *store, int rc)
 {
     if (store->begun && !store->device && (store->distrusted || !is_passing(rc))) {
-        leave(store, -rc);
+        leave(store, -rc, false);
         return true;
     }
     if (!no_room(rc) || store->device)
@@ -427,11 +441,13 @@ bool store_recover(struct store *store, int rc)
         store->position -= store->partial;
         store->partial = 0;
         if (cut < 0) {
-            leave(store, -cut);
+            leave(store, -cut, false);
             return true;
         }
     }
-    return store->next.path && segment_discard(&store->next) == 0;
+    if (store->next.path)
+        return segment_discard(&store->next) == 0;
+    return store->options.full_deletes && rc != -EFBIG && store_delete_for_room(store);
 }
 
 /* ---- Ahead and behind ---- */
@@ -445,50 +461,18 @@ int store_prepare_next(struct store *store)
     if (rc < 0)
         return rc;
     rc = segment_reserve(&store->next, 0, store->segment_bytes_max, store->options.min_free_bytes);
-    note_manner(store, &store->next);
+    store_note_manner(store, &store->next);
     if (rc < 0)
         (void)segment_discard(&store->next); /* the next try takes the name over */
     return rc;
 }
 
-static int delete_oldest(struct store *store, const struct stream_files *files, uint64_t bytes)
+void store_look_at_age(struct store *store)
 {
-    const struct output *output = store->options.output;
+    uint64_t age_ns = store->options.segment_age_ns;
 
-    for (size_t i = 0; i < files->count && bytes > store->options.retain_bytes; i++) {
-        const struct stream_file *file = &files->files[i];
-        if (strcmp(file->path, store->segment.path) == 0)
-            continue;
-        /* A raw file says nothing about who wrote it, and this name need not be ours. */
-        if (store->options.format == STORE_RAW && file->number == 0)
-            continue;
-        int rc = output->remove(output->context, file->path);
-        if (rc < 0 && rc != -ENOENT)
-            return rc;
-        bytes -= file->bytes;
-        account_add(&store->account.segments_deleted, 1);
-        store_report(store, (struct store_event){.kind = STORE_SEGMENT_DELETED,
-                                                 .path = file->path,
-                                                 .number = file->number,
-                                                 .bytes = file->bytes});
-    }
-    return 0;
-}
-
-int store_retain(struct store *store)
-{
-    struct stream_files files;
-    uint64_t bytes = 0;
-
-    if (store->options.retain_bytes == 0 || !store->retention_due || !store->begun || store->device)
-        return 0;
-    int rc = stream_list(store->options.path, &files);
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; i < files.count; i++)
-        bytes += files.files[i].bytes;
-    rc = delete_oldest(store, &files, bytes);
-    stream_files_free(&files);
-    store->retention_due = rc < 0;
-    return rc;
+    if (age_ns > 0 && store->begun && !store->device &&
+        store->segment.offset > store->begun_offset &&
+        clock_ns(CLOCK_MONOTONIC) - store->begun_ns >= age_ns)
+        store->rotate_asked = true;
 }

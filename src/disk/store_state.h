@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the three parts of the store share: store.c (its functions for others), store_half.c (a
- * half's extents into the open segment), store_segment.c (opening, closing and leaving segments).
+ * What the parts of the store share: store.c (its functions for others), store_half.c (a half's
+ * extents into the open segment), store_segment.c (opening, closing and leaving segments),
+ * store_retain.c (deleting them).
  *
  * Members: [I] never changes after store_open, [R] the reader's thread only, [A] written by the
  * reader, read by anyone.
@@ -16,6 +17,15 @@
 #include "store.h"
 #include "stream.h"
 #include "tally.h"
+
+enum { DOUBTFUL_MAX = 16 }; /* more than that is no disk */
+/* Extents that lie one behind the other in the file, written by one call. */
+struct batch {
+    struct iovec pieces[IOV_MAX];
+    int count;
+    uint64_t bytes;
+    uint64_t offset; /* in the segment */
+};
 
 /* A state that the store can go back to: everything before it is in the open segment and was
  * released or is durable, everything behind it is still in memory. */
@@ -43,20 +53,25 @@ struct store {
     uint64_t first_bytes;            /* [I] tally.bytes as the stream was found */
     bool device;                     /* [I] */
     bool gaps;                       /* [I] writers may go on behind their next block */
+    bool rotates;                    /* [I] a run begins a segment of its own */
 
     /* The stream */
-    struct tally tally; /* [R] of what is in its files */
-    uint64_t number;    /* [R] of the newest segment */
-    bool numbered;      /* [R] the next segment has a number in its name in any case */
-    bool retention_due; /* [R] there may be segments too many */
-    bool rotate_asked;  /* [R] */
-    bool finished;      /* [R] */
+    struct tally tally;   /* [R] of what is in its files */
+    uint64_t number;      /* [R] of the newest segment */
+    bool numbered;        /* [R] the next segment has a number in its name in any case */
+    bool retention_due;   /* [R] there may be segments too many */
+    uint64_t retained_ns; /* [R] CLOCK_MONOTONIC: when it was last looked whether there are */
+    uint64_t doubtful[DOUBTFUL_MAX]; /* [R] numbers of segments that were left with bytes at risk */
+    unsigned doubtful_count;         /* [R] of all that ever were */
+    bool rotate_asked;               /* [R] */
+    bool finished;                   /* [R] */
 
     /* The open segment */
     struct segment segment;  /* [R] path NULL: none */
     bool begun;              /* [R] it is open and has its first checkpoint */
     bool created;            /* [R] by this run: it holds nothing from before */
     bool distrusted;         /* [R] a sync has failed */
+    uint64_t begun_ns;       /* [R] CLOCK_MONOTONIC: when it was begun */
     uint64_t begun_offset;   /* [R] behind its first checkpoint of this run */
     uint64_t begun_bytes;    /* [R] tally.bytes there */
     uint64_t durable_offset; /* [R] synced up to here */
@@ -71,10 +86,10 @@ struct store {
     uint64_t resume_offset;       /* [R] from here */
 
     /* The half that is being stored */
-    bool pending;     /* [R] a store_write has not yet succeeded */
-    size_t done;      /* [R] its extents that are stored */
-    size_t partial;   /* [R] bytes of the next one that are written: raw and devices keep them */
-    size_t counted;   /* [R] its extents that are in the account, each once */
+    bool pending;      /* [R] a store_write has not yet succeeded */
+    size_t done;       /* [R] its extents that are stored */
+    size_t partial;    /* [R] bytes of the next one that are written: raw and devices keep them */
+    size_t counted;    /* [R] its extents that are in the account, each once */
     uint32_t epoch;    /* [R] its */
     uint64_t position; /* [R] bytes of it that are in files, as they are stored */
     struct mark mark;  /* [R] */
@@ -88,7 +103,7 @@ struct store {
     unsigned char *page; /* [R] FORMAT_ALIGN + CHECKPOINT_STORED_MAX bytes */
     size_t page_written; /* [R] bytes of it; a device keeps them */
 
-    struct iovec pieces[IOV_MAX]; /* [R] of one write */
+    struct batch batches[OUTPUT_IN_FLIGHT_MAX]; /* [R] of which writes are in flight */
     struct account account;       /* [A] */
 };
 
@@ -108,6 +123,9 @@ uint64_t clock_ns(clockid_t clock);
 void store_report(struct store *store, struct store_event event);
 
 /* ---- store_segment.c ---- */
+
+/* Says once what `segment` was refused, and asks no more for it. */
+void store_note_manner(struct store *store, const struct segment *segment);
 
 /* Sees to it that there is an open segment with its first checkpoint in it. */
 int store_begin(struct store *store);
@@ -137,8 +155,16 @@ void store_tell_target(const struct store *store);
 /* Makes the next segment ready. */
 int store_prepare_next(struct store *store);
 
+/* Sees to it that a segment that is old enough ends. */
+void store_look_at_age(struct store *store);
+
+/* ---- store_retain.c ---- */
+
 /* Deletes what retention does not keep. */
 int store_retain(struct store *store);
+
+/* Deletes the oldest closed segment. False: there is none that may go. */
+bool store_delete_for_room(struct store *store);
 
 /* ---- store_half.c ---- */
 

@@ -125,7 +125,11 @@ static int add_file(struct stream_files *files, const char *stream_path, uint64_
     }
     files->files = grown;
     grown[files->count++] =
-        (struct stream_file){.path = path, .number = number, .bytes = (uint64_t)status.st_size};
+        (struct stream_file){.path = path,
+                             .number = number,
+                             .bytes = (uint64_t)status.st_size,
+                             .changed_ns = (uint64_t)status.st_mtim.tv_sec * 1000000000u +
+                                           (uint64_t)status.st_mtim.tv_nsec};
     return 0;
 }
 

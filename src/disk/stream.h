@@ -22,8 +22,9 @@
 
 struct stream_file {
     char *path;
-    uint64_t number; /* by its name; 0 for the unnumbered one */
-    uint64_t bytes;  /* size of the file */
+    uint64_t number;     /* by its name; 0 for the unnumbered one */
+    uint64_t bytes;      /* size of the file */
+    uint64_t changed_ns; /* CLOCK_REALTIME: when it was last written */
 };
 
 struct stream_files {

@@ -35,6 +35,14 @@ for size in 0 4MiB; do
     rm -f "$at"/real.*
 done
 
+# A device has no owner.
+"${dbufd[@]}" -o output_file_path=/dev/null --duration 20s 2>"$tmp/log" &
+first=$!
+wait_for 10 grep -q 'buffer of' "$tmp/log"
+check "two daemons may write to /dev/null" status_is 0 "${dbufd[@]}" -o output_file_path=/dev/null --duration 200ms
+check "and the first one goes on" kill $first
+wait $first
+
 # Closed descriptors are not taken for the daemon's own.
 closed_input() {
     "${dbufd[@]}" -o writer_count=1 -o source.type=pipe -o source.path=- \

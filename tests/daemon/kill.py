@@ -6,9 +6,7 @@ usage: kill.py BUILD FOLDER ROUNDS SEED
 
 The oracle is outside of the daemon: the region, which the manager keeps (or the file that it lies in),
 is mapped here. It is read before the kill, at full load, and once more when the process is gone: what
-is published then is exactly what the files must hold when the next process has recovered. That is
-looked up in the files alone: each run has a random seed of its own, so the first checkpoint that states
-this seed states what was stored before this run, by writer.
+is published then is exactly what the files must hold when the next process has recovered.
 
 Raw output has no checkpoints: blocks of one size from one writer, compared byte for byte with a
 recording that was never killed.
@@ -19,32 +17,14 @@ import os
 import random
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from holder import Manager  # noqa: E402
+from oracle import agree, published, stated  # noqa: E402
 
-CONTROL_BYTES, MAGIC_AT, GEOMETRY_AT = 8192, 128, 144
-PAGE = 4096
 PATIENCE_S = 120  # a bound on hanging
-
-
-def published(region):
-    """The next block of each writer, by what counts in the region: a lower bound while it grows."""
-    if len(region) < CONTROL_BYTES or region[MAGIC_AT:MAGIC_AT + 8] != b"dBufRGN1":
-        return None
-    extent_bytes, extent_count, writer_count = struct.unpack_from("<III", region, GEOMETRY_AT)
-    nexts = [0] * writer_count
-    for at in range(CONTROL_BYTES, CONTROL_BYTES + 2 * extent_bytes * extent_count, extent_bytes):
-        headers = [struct.unpack_from("<IHHIIQQQ", region, at) for _ in range(2)]
-        # Read twice: an extent that was taken anew in between is left out.
-        same = all(headers[0][i] == headers[1][i] for i in (2, 4, 6))
-        if same and headers[0][7] != 0:
-            _, _, writer, _, _, _, first, word = headers[0]
-            nexts[writer] = max(nexts[writer], first + (word & 0xffffffff))
-    return nexts
 
 
 class Oracle:
@@ -71,20 +51,6 @@ class Oracle:
         if self.map is not None:
             self.map.close()
         self.map = None
-
-
-def stated(stream, seed):
-    """What the first checkpoint with this seed says of each writer's next block, and its segment."""
-    for path in sorted(glob.glob(stream.replace(".dbuf", ".*.dbuf"))):
-        with open(path, "rb") as file:
-            file.seek(PAGE)
-            header = file.read(64)
-            used = struct.unpack_from("<I", header, 36)[0]
-            checkpoint = file.read(used)
-        count, _, its = struct.unpack_from("<IIQ", checkpoint)
-        if its == seed:
-            return [struct.unpack_from("<QQ", checkpoint, 48 + 16 * w)[0] for w in range(count)], path
-    return None, None
 
 
 class Case:
@@ -156,13 +122,9 @@ class Case:
         return [(now, max(then, at_begin)) for now, then, at_begin in zip(left, counted, begun)]
 
     def compare(self, segment, begun, before):
-        """A writer that has no extent left in the region has all of its blocks in the files: at least
-        those that were counted before."""
         if begun is None:
             self.fail("no segment states this run's seed")
-        if before is not None and any(
-                is_at != left if left > 0 else is_at < earlier
-                for is_at, (left, earlier) in zip(begun, before)):
+        if before is not None and not agree(begun, before):
             self.fail(f"{segment} begins with {begun}; published, and at least counted, before: "
                       f"{before}")
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # The model of the double buffer's protocol: every interleaving of several small configurations, and a
-# seeded mistake for each part of the protocol, all of which must be found. MODEL_FULL=1 explores
+# seeded mistake for each part of the protocol, all of which must be found. SOAK=1 explores
 # larger configurations too, for some minutes.
 . "${0%/*}/../tap.sh"
 model=$(cd "${0%/*}" && pwd)/db.pml
@@ -91,7 +91,7 @@ explore "2 writers, flushed, one block cancelled" SAFETY -DBLOCKS=1 -DFLUSHES=1 
 explore "3 writers, 1 extent, without membarrier" SAFETY -DFENCED -DWRITERS=3 -DROOM=1 -DBLOCKS=1
 explore "extents whose epoch comes again" SAFETY -DEPOCHS=4 -DWRITERS=1 -DEXTENTS=2 -DROOM=1 -DBLOCKS=6 -DFLUSHES=4
 explore "nobody goes round in a circle" NP -DROOM=1 -DBLOCKS=1 -DFLUSHES=1 -DSTORES=1
-if [ -n "${MODEL_FULL:-}" ]; then
+if [ -n "${SOAK:-}" ]; then
     explore "1 writer, 8 stores on their way" SAFETY -DWRITERS=1 -DBLOCKS=3 -DFLUSHES=2 -DCANCELS=1 -DSTORES=8
     explore "3 writers, 1 extent" SAFETY -DWRITERS=3 -DROOM=1 -DBLOCKS=1 -DSTORES=1
     explore "2 writers, flushed, one block cancelled, 4 stores on their way" SAFETY -DFLUSHES=1 -DCANCELS=1 -DBLOCKS=1

@@ -3,8 +3,8 @@
  * The double buffer under many threads on few cores, with halves so small that it swaps all the time:
  * every byte of every block is made again and compared, every sequence checked.
  *
- * STRESS_BLOCKS sets how many blocks each case has (default 200000), STRESS_SEED the seed; a failing
- * case prints both.
+ * STRESS_BLOCKS sets how many blocks each case has (default 200000; SOAK: 100 million), STRESS_SEED the
+ * seed; a failing case prints both.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -111,7 +111,7 @@ static void stress_one(void **state)
 {
     const struct stress *s = *state;
     const uint64_t seed = setting("STRESS_SEED", (uint64_t)time(NULL));
-    const uint64_t blocks = setting("STRESS_BLOCKS", 200000);
+    const uint64_t blocks = setting("STRESS_BLOCKS", getenv("SOAK") != NULL ? 100000000 : 200000);
     const struct blocks made = {seed, s->writer_count, s->min_block, s->max_block};
     struct stress_writer *writers = calloc(s->writer_count, sizeof(*writers));
     uint64_t *next = calloc(s->writer_count, sizeof(*next));

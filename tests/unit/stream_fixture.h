@@ -416,6 +416,7 @@ static inline void close_both(struct store *store, struct maker *maker)
 enum call {
     CALL_OPEN,
     CALL_WRITE,
+    CALL_BEGIN_WRITE,
     CALL_SYNC,
     CALL_TRUNCATE,
     CALL_ALLOCATE,
@@ -427,18 +428,27 @@ enum call {
     CALLS
 };
 
-enum { SHORT_WRITE = -1 }; /* as an error: only a part is written */
+/* As errors: only a part is written, or said to be: half of the first piece, all but a byte, or up to
+ * a sector in the middle. */
+enum { SHORT_WRITE = -1, SHORT_BY_ONE = -2, SHORT_TO_SECTOR = -3 };
 
 struct faulty {
     struct output output;
     enum call call; /* which kind fails */
     unsigned first; /* the how manieth of them, from 1; 0: none */
     unsigned times; /* so many in a row */
-    int error;      /* positive, or SHORT_WRITE */
+    int error;      /* positive, or SHORT_WRITE and its like */
     int then;       /* of the second failure and those behind it; 0: the same */
     uint64_t room;  /* of the file system, with the one file in it; UINT64_MAX: the truth */
     unsigned seen[CALLS];
     unsigned failed;
+    struct flight_of {
+        int fd, count;
+        const struct iovec *pieces;
+        off_t offset;
+        bool begun, ended;
+        ssize_t result;
+    } flights[OUTPUT_IN_FLIGHT_MAX];
 };
 
 static inline bool fails(struct faulty *faulty, enum call call)
@@ -463,6 +473,12 @@ static inline ssize_t faulty_write(void *context, int fd, const struct iovec *pi
     if (!fails(faulty, CALL_WRITE))
         return output_pwrite.write(NULL, fd, pieces, count, offset);
     int error = faulty->then && faulty->failed > 1 ? faulty->then : faulty->error;
+    if (error == SHORT_BY_ONE || error == SHORT_TO_SECTOR) {
+        ssize_t written = output_pwrite.write(NULL, fd, pieces, count, offset);
+        if (written <= 1024 || offset < 0)
+            return written;
+        return error == SHORT_BY_ONE ? written - 1 : (written / 2 & ~511) | 512;
+    }
     if (error == SHORT_WRITE) {
         /* The second half of the first piece is missing, and all the others. An odd number of
          * bytes; O_DIRECT takes only whole sectors, so that more is written than is said. */
@@ -475,15 +491,55 @@ static inline ssize_t faulty_write(void *context, int fd, const struct iovec *pi
     return -error;
 }
 
+/* Writes in flight: every second one is on the disk long before it is asked for. */
+static inline int faulty_begin_write(void *context, unsigned slot, int fd,
+                                     const struct iovec *pieces, int count, off_t offset)
+{
+    struct faulty *faulty = context;
+    struct flight_of *flight = &faulty->flights[slot];
+
+    assert_false(flight->begun);
+    if (fails(faulty, CALL_BEGIN_WRITE))
+        return -faulty->error;
+    *flight = (struct flight_of){fd, count, pieces, offset, .begun = true};
+    if (slot % 2) {
+        flight->result = faulty_write(context, fd, pieces, count, offset);
+        flight->ended = true;
+    }
+    return 0;
+}
+
+static inline ssize_t faulty_end_write(void *context, unsigned slot)
+{
+    struct faulty *faulty = context;
+    struct flight_of *flight = &faulty->flights[slot];
+
+    assert_true(flight->begun);
+    flight->begun = false;
+    return flight->ended
+               ? flight->result
+               : faulty_write(context, flight->fd, flight->pieces, flight->count, flight->offset);
+}
+
+static inline bool faulty_in_flight(const struct faulty *faulty)
+{
+    for (size_t i = 0; i < OUTPUT_IN_FLIGHT_MAX; i++)
+        if (faulty->flights[i].begun)
+            return true;
+    return false;
+}
+
 static inline int faulty_sync(void *context, int fd)
 {
     struct faulty *faulty = context;
+    assert_false(faulty_in_flight(faulty));
     return fails(faulty, CALL_SYNC) ? -faulty->error : output_pwrite.sync(NULL, fd);
 }
 
 static inline int faulty_truncate(void *context, int fd, uint64_t bytes)
 {
     struct faulty *faulty = context;
+    assert_false(faulty_in_flight(faulty));
     return fails(faulty, CALL_TRUNCATE) ? -faulty->error : output_pwrite.truncate(NULL, fd, bytes);
 }
 
@@ -545,6 +601,9 @@ static inline void faulty_init(struct faulty *faulty, enum call call, unsigned f
             {
                 .context = faulty,
                 .open = faulty_open,
+                .write_bytes = output_pwrite.write_bytes,
+                .begin_write = faulty_begin_write, /* of which there are none in flight: see overlap */
+                .end_write = faulty_end_write,
                 .write = faulty_write,
                 .sync = faulty_sync,
                 .truncate = faulty_truncate,
@@ -561,6 +620,13 @@ static inline void faulty_init(struct faulty *faulty, enum call call, unsigned f
         .error = error,
         .room = UINT64_MAX,
     };
+}
+
+/* A half is several writes, and three of them are in flight. */
+static inline void faulty_overlap(struct faulty *faulty)
+{
+    faulty->output.writes_in_flight = 3;
+    faulty->output.write_bytes = 2 * EXTENT_BYTES;
 }
 
 #endif

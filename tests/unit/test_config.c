@@ -526,6 +526,22 @@ static void test_cross_checks(void **state)
          "output.segment_size\n"},
         {"output.retain_size=2GiB", NULL, NULL, ""},
         {"output.format=raw", "output.retain_size=4GiB", NULL, ""},
+        {"output.segment_age=999ms", NULL, NULL,
+         "-o output.segment_age=999ms: must be \"0\" (never) or at least \"1s\"\n"},
+        {"output.retain_age=1ms", NULL, NULL,
+         "-o output.retain_age=1ms: must be \"0\" (never) or at least \"1s\"\n"},
+        {"output.segment_size=0", "output.retain_age=1h", NULL,
+         "-o output.retain_age=1h: output.retain_age deletes segments and needs "
+         "output.segment_size, which is \"0\"\n"},
+        {"output.segment_size=0", "output.disk_full=rotate", NULL,
+         "-o output.disk_full=rotate: output.disk_full \"rotate\" deletes segments and needs "
+         "output.segment_size, which is \"0\"\n"},
+        {"output.segment_size=0", "output.segment_age=1h", "output.retain_size=1MB", ""},
+        {"output.segment_age=1h", "output.retain_age=30d", "output.disk_full=rotate", ""},
+        {"output.format=raw", "output.io=pwrite", NULL,
+         "-o output.io=pwrite: output.io \"uring\" and \"pwrite\" are for segments, with output.format "
+         "\"raw\" it must be \"auto\" or \"buffered\"\n"},
+        {"output.format=raw", "output.io=buffered", NULL, ""},
         {"source.framing=lines", NULL, NULL,
          "-o source.framing=lines: source.framing \"lines\" needs source.type \"pipe\"\n"},
         {"source.type=pipe", NULL, NULL,
@@ -807,11 +823,15 @@ static const char *const other_pipe[] = {"buffer_capacity=30000001",
                                          "source.path=\"/tmp/\\x01\\\"\\\\\\n\\t\xc3\xa9\"",
                                          "source.framing=lines",
                                          "output.segment_size=5MiB",
+                                         "output.segment_age=90s",
                                          "output.retain_size=1TiB",
+                                         "output.retain_age=7d",
                                          "output.durability=interval",
                                          "output.sync_interval=1h",
                                          "output.flush_interval=999999999ns",
+                                         "output.io=uring",
                                          "output.min_free=0",
+                                         "output.disk_full=rotate",
                                          NULL};
 static const char *const other_raw[] = {"output_file_path=/dev/null", "output.format=raw", NULL};
 

@@ -251,7 +251,7 @@ static void any_mixture_of_unwritten_pages(void **unused)
         save(stream_path, pages, (size_t)end);
         remove_torn();
         assert_int_equal(stream_list(stream_path, &files), 0);
-        assert_int_equal(recover_look(&files, NULL, recovery), 0);
+        assert_int_equal(recover_look(&files, NULL, &output_pwrite, recovery), 0);
         assert_true(recovery->end >= whole_end(&image, first_lost, 0, &blocks));
         assert_true(recovery->tally.next_seq > 0);
         stream_files_free(&files);

@@ -62,7 +62,7 @@ struct sweep {
     enum store_durability durability;
     unsigned times;
     bool resumed; /* it goes on in the one file of an earlier run */
-    bool direct;
+    bool overlapping; /* several writes are in flight */
 };
 
 /* Calls that a full disk or a broken one would let fail again and again end with EIO some time. */
@@ -113,6 +113,8 @@ static bool run_failing(const struct sweep *sweep, unsigned n, uint64_t random)
         store = NULL;
     }
     faulty_init(&faulty, sweep->call, n, sweep->times, sweep->error);
+    if (sweep->overlapping)
+        faulty_overlap(&faulty);
     options.output = &faulty.output;
     options.format = sweep->format;
     options.durability = sweep->durability;
@@ -143,6 +145,7 @@ static bool run_failing(const struct sweep *sweep, unsigned n, uint64_t random)
     if (sweep->durability == DURABILITY_HALF)
         assert_int_equal(account.durable_bytes, maker.bytes);
     store_free(store);
+    assert_false(faulty_in_flight(&faulty));
     if (sweep->error == SHORT_WRITE && sweep->times <= 5) /* that is no failure yet */
         assert_true(events.count[STORE_NO_DIRECT] + events.count[STORE_SEGMENT_LEFT] == 0);
     if (sweep->format == STORE_SEGMENTS) {
@@ -167,7 +170,10 @@ static void sweep_all(const struct sweep *sweep, uint64_t random)
         snprintf(sweep_now, sizeof(sweep_now),
                  "call kind %d, number %u, %u times, error %d, %s%s, durability %d",
                  (int)sweep->call, n, sweep->times, sweep->error,
-                 sweep->format ? "raw" : "segments", sweep->resumed ? " resumed" : "",
+                 sweep->format ? "raw" : "segments",
+                 sweep->overlapping ? " in flight"
+                 : sweep->resumed   ? " resumed"
+                                    : "",
                  (int)sweep->durability);
         failed = run_failing(sweep, n, random);
         sweep_now[0] = 0;
@@ -211,6 +217,70 @@ static void survives_failures_in_a_resumed_file(void **unused)
                                   .resumed = true};
             sweep_all(&sweep, random);
         }
+}
+
+/* Any write in flight may fail or be short, and any may be refused before it has begun: those behind it
+ * are waited for before the file is touched (see faulty_sync), and none of theirs counts twice. */
+static void survives_failures_in_flight(void **unused)
+{
+    (void)unused;
+    static const struct {
+        enum call call;
+        int error;
+    } cases[] = {{CALL_WRITE, ENOSPC},       {CALL_WRITE, EIO},          {CALL_WRITE, EAGAIN},
+                 {CALL_WRITE, EINVAL},       {CALL_WRITE, EINTR},        {CALL_WRITE, ECANCELED},
+                 {CALL_WRITE, SHORT_WRITE},  {CALL_BEGIN_WRITE, EPERM},  {CALL_BEGIN_WRITE, EAGAIN},
+                 {CALL_BEGIN_WRITE, EINVAL}, {CALL_BEGIN_WRITE, ENOMEM}, {CALL_SYNC, EIO},
+                 {CALL_TRUNCATE, EIO}};
+    static const unsigned times[] = {1, 3, 1000000};
+    uint64_t random = seed_of_run();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        for (int round = 0; round < 6; round++) {
+            bool for_ever = round / 2 == 2;
+            if (strcmp(test_parent, "/tmp") == 0 && round % 2 == 0)
+                continue; /* a disk is slow at syncing */
+            if (for_ever && (cases[i].error == SHORT_WRITE || cases[i].error == EINTR))
+                continue; /* it is futile, which is another test's */
+            struct sweep sweep = {.call = cases[i].call,
+                                  .error = cases[i].error,
+                                  .durability = round % 2 ? DURABILITY_NONE : DURABILITY_HALF,
+                                  .times = times[round / 2],
+                                  .overlapping = true};
+            sweep_all(&sweep, random);
+        }
+}
+
+/* Where several writes are refused, one at a time will do, and it is said once. */
+static void goes_on_with_one_write_at_a_time(void **unused)
+{
+    (void)unused;
+    static const enum call calls[] = {CALL_WRITE, CALL_BEGIN_WRITE};
+    for (int i = 0; i < 2; i++) {
+        struct faulty faulty;
+        struct events events = {0};
+        struct store_options options = options_of(&events);
+        struct maker maker;
+        struct seen seen;
+
+        faulty_init(&faulty, CALL_OPEN, 0, 0, EOPNOTSUPP);
+        faulty_overlap(&faulty);
+        options.output = &faulty.output;
+        options.segment_bytes = 20 * EXTENT_BYTES;
+        struct store *store = open_with(&options, &maker, seed_of_run());
+        faulty.call = calls[i];
+        faulty.first = faulty.seen[calls[i]] + 1;
+        faulty.times = 1;
+        write_halves(store, &maker, 4);
+        assert_int_equal(events.count[STORE_NO_OVERLAP], 1);
+        assert_int_equal(events.last[STORE_NO_OVERLAP].error, EOPNOTSUPP);
+        assert_int_equal(events.count[STORE_NO_DIRECT] + events.count[STORE_SEGMENT_LEFT], 0);
+        assert_true(faulty.seen[CALL_BEGIN_WRITE] <= 4); /* and none in the next half */
+        close_both(store, &maker);
+        see_stream(stream_path, &seen);
+        assert_int_equal(seen.blocks, maker.blocks);
+        clear(NULL);
+        make(NULL);
+    }
 }
 
 /* What a failed allocation leaves behind is given back at once (ext4 keeps what it got). */
@@ -568,6 +638,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_failing_syncs, make, clear_sweep),
         cmocka_unit_test_setup_teardown(survives_failing_calls_of_other_kinds, make, clear_sweep),
         cmocka_unit_test_setup_teardown(survives_failures_in_a_resumed_file, make, clear_sweep),
+        cmocka_unit_test_setup_teardown(survives_failures_in_flight, make, clear_sweep),
+        TEST(goes_on_with_one_write_at_a_time),
         TEST(a_failed_allocation_leaves_nothing),
         TEST(the_next_segment_is_ballast),
         TEST(a_torn_checkpoint_is_cut_off),
