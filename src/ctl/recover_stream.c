@@ -90,7 +90,7 @@ static int refused(const char *stream, int rc)
 
 static int cut(const char *stream, const struct stream_files *files, struct recovery *recovery)
 {
-    int rc = recover_look(files, NULL, recovery);
+    int rc = recover_look(files, NULL, &output_pwrite, recovery);
     if (rc < 0) {
         return refused(stream, rc);
     }
