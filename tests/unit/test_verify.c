@@ -695,8 +695,11 @@ static void segment_headers_that_lie(void **state)
     struct place *place = *state;
     for (unsigned s = 0; s < SEGMENTS; s++) {
         struct segment_header *header = (struct segment_header *)place->built.segments[s].bytes;
-        const uint64_t lies[] = {0,    1,         header->first_seq + 1, header->first_seq - 1,
-                                 1000, UINT64_MAX};
+        const struct segment_header *other =
+            (struct segment_header *)place->built.segments[(s + 1) % SEGMENTS].bytes;
+        const uint64_t lies[] = {0, 1, header->first_seq + 1, header->first_seq - 1, 1000,
+                                 /* then all its extents seem older than itself */
+                                 other->first_seq, UINT64_MAX};
         uint64_t truth = header->first_seq;
         for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
             header->first_seq = lies[i];
