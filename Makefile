@@ -105,8 +105,13 @@ check-arm64:
 
 units: $(UNITS)
 
+# For tests/fuzz/run, with clang and SAN=fuzzer-no-link,address,undefined
+fuzzers: $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libdbufd.a
+	$(call say,LD,$@)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_DAEMON)
+
 # Those that look at more, or longer, with SOAK in the environment.
-SOAKS := model test_stress test_sweep test_power_cut kill crash
+SOAKS := model test_stress test_sweep test_power_cut kill crash fuzz test_mutations
 soak:
 	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_SYSTEM)
 	@$(MAKE) --no-print-directory -j2 all units
@@ -167,6 +172,6 @@ clean:
 
 bench: bench-buffer bench-disk
 
-.PHONY: all deps run check check-trixie check-arm64 soak units bench bench-buffer bench-disk install deb clean
+.PHONY: all deps run check check-trixie check-arm64 soak units fuzzers bench bench-buffer bench-disk install deb clean
 .SECONDARY:
 .DELETE_ON_ERROR:

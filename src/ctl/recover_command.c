@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * dbufctl recover: gets the blocks out of what was in dbufd's memory: a rescue file, or the file that
- * crash_buffer names.
+ * crash_buffer names; or, of a stream alone, cuts its torn tail (recover_stream.c).
  *
  * Happy path: what was published and not stored becomes a new stream, or the bytes of a new file; the
  * file that it comes from stays as it is.
@@ -19,6 +19,7 @@
 #include "../disk/stream.h"
 #include "ctl.h"
 #include "print.h"
+#include "recover_stream.h"
 
 static int say_account(const struct replay_account *account, const char *output)
 {
@@ -97,6 +98,20 @@ static int open_region(const char *path, struct region *ret, struct region_view 
     }
 }
 
+/* Whether it is a file of the double buffer's memory. */
+static bool is_region(const char *path)
+{
+    struct region region;
+    struct region_view view;
+    int rc = region_adopt_copy(&region, path);
+    if (rc < 0) {
+        return false;
+    }
+    rc = region_look(region.map, region.bytes, &view);
+    region_close(&region);
+    return rc == 0 || rc == -ENOTSUP;
+}
+
 /* Whether there is a file, or a segment of a stream; a pipe or a device may be. */
 static bool is_there(const char *output)
 {
@@ -130,8 +145,14 @@ int recover_command(const struct command *self, int argc, char **argv)
             return option_error(self, argv);
         }
     }
+    if (argc - optind == 1 && is_region(argv[optind])) {
+        return usage_error(self, "%s is from dbufd's memory: into which OUTPUT?", argv[optind]);
+    }
+    if (argc - optind == 1 && format == STORE_SEGMENTS) {
+        return recover_stream(argv[optind]);
+    }
     if (argc - optind != 2) {
-        return usage_error(self, "which RESCUE, and into which OUTPUT?");
+        return usage_error(self, "which STREAM; or which RESCUE, and into which OUTPUT?");
     }
     const char *output = argv[optind + 1];
     if (is_there(output)) {

@@ -73,13 +73,14 @@ static bool is_superseded(const struct verify *v, const struct scan_extent *exte
 static void read_extents(struct verify *v, struct scan *scan, const struct survey_file *next)
 {
     struct scan_extent extent;
-    bool first = true;
+    bool first = true, empty = true;
 
     while (v->error == 0 && scan_next(scan, &extent) == 1) {
         show_progress(v, &extent);
         if (extent.fault == SCAN_EMPTY_TAIL) {
             continue;
         }
+        empty = false;
         if (is_superseded(v, &extent, next)) {
             v->result.superseded_bytes += extent.bytes;
             continue;
@@ -101,6 +102,11 @@ static void read_extents(struct verify *v, struct scan *scan, const struct surve
             release_faults(v);
             verify_extent(v, &extent);
         }
+    }
+    /* A segment gets its name when its first checkpoint is in it. If all that is there is older than
+     * the header says, it is the header that is wrong. */
+    if (empty && v->file->state == SURVEY_GOOD) {
+        verify_tell(v, finding_at_file(v->file, FINDING_CHECKPOINT_MISSING));
     }
 }
 

@@ -100,9 +100,10 @@ void tell_cores(const struct dbufd *d)
     (void)cpus_format(&cores, text, sizeof(text));
     const struct event_field fields[] = {{"READER_CORE", reader, 0},
                                          {"WRITER_CORES", pinned ? text : "none", 0}};
-    notify_event(&d->notify, EVENT_CORES, fields, 2, "the reader is %s%s, the %u writers are %s%s",
+    notify_event(&d->notify, EVENT_CORES, fields, 2, "the reader is %s%s, the %u writer%s %s%s",
                  d->cpus.reader_core >= 0 ? "on core " : "not pinned",
                  d->cpus.reader_core >= 0 ? reader : "", (unsigned)d->config->writer_count,
+                 d->config->writer_count == 1 ? " is" : "s are",
                  pinned ? "in turn on cores " : "not pinned", pinned ? text : "");
 }
 
@@ -116,9 +117,9 @@ void tell_started(const struct dbufd *d, const struct db_geometry *geometry)
         {"BUFFER_BYTES", NULL, bytes}, {"EXTENT_BYTES", NULL, geometry->extent_bytes},
         {"SEED", NULL, d->seed},       {"PATH", c->output_file_path, 0}};
     notify_event(&d->notify, EVENT_STARTED, fields, sizeof(fields) / sizeof(*fields),
-                 "dbufd %s: %" PRIu64 " writers (%s), buffer of %s in 2 halves of %" PRIu32
+                 "dbufd %s: %" PRIu64 " writer%s (%s), buffer of %s in 2 halves of %" PRIu32
                  " extents, to %s",
-                 DBUFD_VERSION, c->writer_count, source_kind_name((enum source_kind)c->source_type),
+                 DBUFD_VERSION, c->writer_count, c->writer_count == 1 ? "" : "s", source_kind_name((enum source_kind)c->source_type),
                  stats_bytes(bytes, memory, sizeof(memory)), geometry->extent_count,
                  c->output_file_path);
     tell_memory(d);

@@ -243,8 +243,8 @@ static int read_settings(struct load *load, const char *path, const char *const 
     return 0;
 }
 
-int config_load(struct config **ret, const char *path, const char *const overrides[],
-                size_t override_count, FILE *errors)
+static int load_config(struct config **ret, const char *path, const char *const overrides[],
+                       size_t override_count, FILE *errors)
 {
     struct load load = {.errors = errors};
     int rc = -ENOMEM;
@@ -267,6 +267,45 @@ int config_load(struct config **ret, const char *path, const char *const overrid
         *ret = load.config;
     else
         config_free(load.config);
+    return rc;
+}
+
+/* Messages show what stands in the file: nothing in there shall move a terminal's cursor. */
+static void put_visibly(FILE *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        const unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
+        if (c == 0xc2 && next >= 0x80 && next < 0xa0) { /* a control character in UTF-8 */
+            fprintf(out, "\\x%02X\\x%02X", c, next);
+            text++;
+        } else if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) {
+            fprintf(out, "\\x%02X", c);
+        } else {
+            fputc(c, out);
+        }
+    }
+}
+
+int config_load(struct config **ret, const char *path, const char *const overrides[],
+                size_t override_count, FILE *errors)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *told = open_memstream(&text, &bytes);
+    struct config *config = NULL;
+
+    if (told == NULL)
+        return -ENOMEM;
+    int rc = load_config(&config, path, overrides, override_count, told);
+    if (fclose(told) == 0)
+        put_visibly(errors, text);
+    else if (rc == 0 || rc == -EINVAL)
+        rc = -ENOMEM; /* nobody would be told why */
+    free(text);
+    if (rc == 0)
+        *ret = config;
+    else
+        config_free(config);
     return rc;
 }
 

@@ -17,16 +17,21 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libconfig.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "config_prepare.h"
 #include "config_value.h"
 
 enum {
     FILE_BYTES_MAX = 1 << 20, /* a longer file is something else, given by mistake */
+    FIFO_PATIENCE_MS = 5000,  /* for a FIFO as the file */
     SHOWN_BYTES_MAX = 200,    /* of a value or a line in a message */
     UNREADABLE_MAX = 20       /* lines reported before giving up */
 };
@@ -303,11 +308,34 @@ static int parse(struct settings *settings, const char *path, char *text, char *
 
 /* ---- The file -------------------------------------------------------------------------------- */
 
+/* A FIFO without a writer would never open, and one whose writer says nothing would never end: it has
+ * a moment. NULL: errno says why. */
+static FILE *open_text(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat status;
+
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode)) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        if (poll(&wait, 1, FIFO_PATIENCE_MS) <= 0) {
+            (void)close(fd);
+            errno = ETIMEDOUT;
+            return NULL;
+        }
+    }
+    FILE *file = fcntl(fd, F_SETFL, O_RDONLY) < 0 ? NULL : fdopen(fd, "r");
+    if (file == NULL)
+        (void)close(fd);
+    return file;
+}
+
 /* Reads all of it, with a newline at the end (libconfig 1.5 wants one behind a comment). 0,
  * -ENOMEM, or what is wrong with it in *ret_problem. */
 static int read_text(const char *path, char **ret, const char **ret_problem)
 {
-    FILE *file = fopen(path, "re");
+    FILE *file = open_text(path);
     char *text;
     size_t bytes;
     int rc = -EINVAL;

@@ -18,6 +18,8 @@
 #include "recycle.h"
 #include "window.h"
 
+#define AHEAD_BYTES ((uint64_t)8 << 20) /* that the kernel is asked to have ready */
+
 static int allocate(struct window *window, size_t piece_bytes)
 {
     size_t bytes = piece_bytes + WINDOW_READ_BYTES; /* a piece's beginning, kept, and one read */
@@ -85,6 +87,20 @@ int window_refresh(struct window *window)
     return 0;
 }
 
+/* Lets the kernel read what comes next while what is here is looked at: the device and the processor
+ * work at the same time. Advice: without it reading is slower, not wrong. */
+static void announce(struct window *window, uint64_t from)
+{
+    if (from >= window->announced && from - window->announced > AHEAD_BYTES) {
+        window->announced = from; /* it was skipped */
+    }
+    while (window->announced < from + AHEAD_BYTES && window->announced < window->file_bytes) {
+        (void)posix_fadvise(window->fd, (off_t)window->announced, WINDOW_READ_BYTES,
+                            POSIX_FADV_WILLNEED);
+        window->announced += WINDOW_READ_BYTES;
+    }
+}
+
 /* Reads on until the window holds `bytes`, or the file ends. -errno: it holds fewer. */
 static int fill(struct window *window, size_t bytes)
 {
@@ -125,6 +141,7 @@ int window_load(struct window *window, uint64_t offset, size_t bytes,
         }
         window->offset = offset;
         window->count = kept;
+        announce(window, offset + kept);
         int rc = fill(window, kept + WINDOW_READ_BYTES > bytes ? kept + WINDOW_READ_BYTES : bytes);
         /* A bad page farther on is met when it is needed. */
         if (rc < 0 && window->count < bytes) {

@@ -23,6 +23,7 @@ struct window {
     unsigned char *room; /* `count` bytes of the file from `offset` on */
     uint64_t offset;
     size_t count;
+    uint64_t announced; /* the kernel was asked for what is before this */
 };
 
 /* Opens a regular file, for pieces of up to `piece_bytes`. -EISDIR; -EBADMSG: it is neither file nor

@@ -162,4 +162,14 @@ check "later -o win" grep -qx 'writer_count = 9;' <("$B/dbufd" --print-config -c
 check "neither touches the disk" test "$before" = "$(snapshot)"
 check "--help names every key" grep -q 'output.min_free *"64MiB"' <("$B/dbufd" --help)
 
+# Nothing that stands in a file may move the cursor of whoever reads the messages.
+printf 'writer_count = "\033[2J\302\233";\nfr\ab = 1;\n' >"$tmp/escape.conf"
+"$B/dbufd" --check -c "$tmp/escape.conf" >"$tmp/said" 2>&1
+check "control characters are told visibly" grep -qF '\x1B[2J\xC2\x9B' "$tmp/said"
+check "and never as they are" sh -c "! LC_ALL=C grep -q '[[:cntrl:]]' '$tmp/said'"
+mkfifo "$tmp/config.fifo"
+check "a FIFO that nobody writes is refused as a configuration" \
+    sh -c "timeout 60 '$B/dbufd' --check -c '$tmp/config.fifo' 2>&1 | grep -q 'timed out'"
+check "one that is written is taken" \
+    bash -c "'$B/dbufd' --check -o output_file_path=$tmp/x.dbuf -c <(sleep 0.3; echo 'writer_count = 2;')"
 tap_end

@@ -19,6 +19,15 @@ record() { "$B/dbufd" -c /dev/null -o buffer_capacity=1MB -o output.durability=n
 json() { "$@" | python3 -m json.tool >"$tmp/json"; }
 # field FILE KEY: a member of a JSON object
 field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"; }
+# change FILE OFFSET: the byte there becomes another one.
+change() {
+    python3 -c 'import sys
+f = open(sys.argv[1], "r+b")
+f.seek(int(sys.argv[2]))
+byte = f.read(1)[0]
+f.seek(int(sys.argv[2]))
+f.write(bytes([byte ^ 0x55]))' "$@"
+}
 equal() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'"; return 1; }; }
 
 check "no command is a usage error" exits 2 "usage:" "$ctl"
@@ -92,7 +101,7 @@ check "lines are no random blocks" exits 1 "random source" "$ctl" verify --rando
 
 # Damage.
 cp "$tmp/s.000002.dbuf" "$tmp/saved"
-printf 'X' | dd of="$tmp/s.000002.dbuf" bs=1 seek=20000 conv=notrunc status=none
+change "$tmp/s.000002.dbuf" 20000
 check "a changed byte is damage" exits 1 "s.000002.dbuf: offset " "$ctl" verify "$stream"
 check "verify --json names it" json "$ctl" verify --json "$stream"
 check "by its kind" exits 0 "blocks-changed" cat "$tmp/json"
@@ -112,7 +121,7 @@ data = open(sys.argv[1], "rb").read()
 print(*[at for at in range(4096, len(data), 4096) if data[at:at + 4] == b"dBXT"])
 END
 read -ra places < <(python3 "$tmp/places.py" "$tmp/saved")
-printf 'X' | dd of="$tmp/s.000002.dbuf" bs=1 seek=$((places[3] + 60)) conv=notrunc status=none
+change "$tmp/s.000002.dbuf" $((places[3] + 60))
 check "an extent without a valid header is given out by --damaged" \
     cmp <("$ctl" cat --damaged "$stream" 2>/dev/null) "$tmp/lines"
 check "and by it alone" sh -c "! '$ctl' cat '$stream' 2>/dev/null | cmp -s - '$tmp/lines'"
@@ -129,7 +138,7 @@ check "a missing segment is named" exits 1 "segment 2: missing" "$ctl" verify "$
 check "cat tells of it" exits 1 "are not there" "$ctl" cat "$stream"
 cp "$tmp/saved" "$tmp/s.000002.dbuf"
 check "put right again it is whole" exits 0 "whole: " "$ctl" verify "$stream"
-printf 'X' | dd of="$tmp/s.000002.dbuf" bs=1 seek=4096 conv=notrunc status=none
+change "$tmp/s.000002.dbuf" 4096
 check "info of damage says that it is damaged" exits 1 "see dbufctl verify" "$ctl" info "$tmp/s.000002.dbuf"
 cp "$tmp/saved" "$tmp/s.000002.dbuf"
 
@@ -153,6 +162,41 @@ check "a stream without its end is not closed" exits 1 "not closed" "$ctl" verif
 check "info says so" exits 0 "not closed" "$ctl" info "$tmp/r.dbuf"
 "$ctl" info --json "$tmp/r.dbuf" >"$tmp/info"
 check "and counts as many, not closed" equal "$(field "$tmp/info" blocks)" "$(wc -l <"$tmp/blocks")"
+# A region's file stays when a daemon is killed.
+"$B/dbufd" -c /dev/null -o buffer_capacity=1MB -o crash_buffer="file:$tmp/region" -o source.rate=1MB \
+    -o output.segment_size=0 -o output_file_path="$tmp/k.dbuf" 2>"$tmp/log" &
+recorder=$!
+wait_for 20 grep -q 'buffer of' "$tmp/log"
+kill -KILL $recorder
+wait $recorder 2>/dev/null
+printf 'torn' >>"$tmp/r.dbuf" # behind the last whole extent
+check "recover says what it cuts" exits 0 "r.dbuf.torn" "$ctl" recover "$tmp/r.dbuf"
+check "just that" test "$(stat -c %s "$tmp/r.dbuf")" = $((size - 4096))
+check "which is kept" equal "$(cat "$tmp/r.dbuf.torn")" torn
+check "once more there is nothing to cut" exits 0 "nothing to cut" "$ctl" recover "$tmp/r.dbuf"
+truncate -s +1MiB "$tmp/r.dbuf"
+check "unused room is given back" exits 0 "1048576 bytes of room" "$ctl" recover "$tmp/r.dbuf"
+check "just that, too" test "$(stat -c %s "$tmp/r.dbuf")" = $((size - 4096))
+check "a rescue file is not taken for a stream" exits 2 "into which OUTPUT" "$ctl" recover "$tmp/region"
+printf 'more' >>"$tmp/r.dbuf"
+check "a second torn tail has a file of its own" exits 0 "r.dbuf.torn.2" "$ctl" recover "$tmp/r.dbuf"
+check "with what was cut" cmp "$tmp/r.dbuf.torn.2" <(printf more)
+change "$tmp/s.000002.dbuf" 20000
+mkdir "$tmp/middle"
+cp "$tmp/s.000002.dbuf" "$tmp/middle/m.dbuf"
+check "damage in the middle stays" exits 0 "nothing to cut" "$ctl" recover "$tmp/middle/m.dbuf"
+check "byte for byte" cmp "$tmp/s.000002.dbuf" "$tmp/middle/m.dbuf"
+check "there is nothing to recover" exits 3 "No such file" "$ctl" recover "$tmp/none.dbuf"
+check "what is no segment is left alone" exits 3 "damaged where it begins" "$ctl" recover "$tmp/hello"
+check "byte for byte" equal "$(cat "$tmp/hello")" hello
+printf 'torn' >>"$tmp/r.dbuf"
+(
+    flock 9
+    exits 3 "a dbufd that runs has it" "$ctl" recover "$tmp/r.dbuf" >"$tmp/locked" 2>&1
+) 9>"$tmp/.r.dbuf.lock"
+check "while a daemon has it, it is not touched" test ! -s "$tmp/locked"
+check "at all" test "$(stat -c %s "$tmp/r.dbuf")" = $((size - 4096 + 4))
+"$ctl" recover "$tmp/r.dbuf" >/dev/null
 (
     flock 9
     exits 0 "still being written: whole so far" "$ctl" verify "$tmp/r.dbuf" >"$tmp/locked" 2>&1
