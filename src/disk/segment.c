@@ -435,6 +435,7 @@ int segment_publish(struct segment *segment, char *path)
     }
     free(segment->path);
     segment->path = path;
+    segment->published = true;
     return output->sync_directory(output->context, path);
 }
 

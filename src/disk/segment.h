@@ -22,6 +22,7 @@ struct segment {
     uint64_t room_end; /* up to here there is room, allocated or looked for: see segment_reserve */
     uint64_t settled;  /* buffered: on its way to disk up to here ... */
     uint64_t settled_before;  /* ... and out of the page cache up to here */
+    bool published;           /* it has its own name, or had for a moment */
     bool device;              /* a character device or FIFO: written straight */
     bool direct;              /* O_DIRECT */
     bool direct_only;         /* nothing else will do */

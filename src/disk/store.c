@@ -66,6 +66,22 @@ static int look_at_path(const char *path)
     return S_ISREG(status.st_mode) ? 0 : -EBADMSG;
 }
 
+static struct random_parameters random_of(const struct store_options *options)
+{
+    if (!options->random)
+        return (struct random_parameters){0};
+    return (struct random_parameters){.random = 1,
+                                      .seed = options->seed,
+                                      .min_block = options->min_block,
+                                      .max_block = options->max_block};
+}
+
+static bool same_random(const struct random_parameters *a, const struct random_parameters *b)
+{
+    return a->random == b->random && a->seed == b->seed && a->min_block == b->min_block &&
+           a->max_block == b->max_block;
+}
+
 static int allocate_store(struct store **ret, const struct store_options *options)
 {
     struct store *store = calloc(1, sizeof(*store));
@@ -75,22 +91,20 @@ static int allocate_store(struct store **ret, const struct store_options *option
     store->options = *options;
     store->rotates = options->segment_bytes > 0 || options->segment_age_ns > 0;
     store->options.path = strdup(options->path);
-    store->next_blocks = calloc(options->writer_count, sizeof(store->next_blocks[0]));
+    store->options.failover_path = options->failover_path ? strdup(options->failover_path) : NULL;
+    store->next_blocks = calloc(FORMAT_WRITERS_MAX, sizeof(store->next_blocks[0]));
     store->page = aligned_alloc(FORMAT_ALIGN, FORMAT_ALIGN + CHECKPOINT_STORED_MAX);
     if (!store->options.output)
         store->options.output = &output_pwrite;
-    if (options->random)
-        store->random = (struct random_parameters){.random = 1,
-                                                   .seed = options->seed,
-                                                   .min_block = options->min_block,
-                                                   .max_block = options->max_block};
+    store->random = random_of(options);
     bool raw = options->format == STORE_RAW;
     store->manner = (struct segment_manner){.direct = !raw && !options->buffered,
                                             .direct_only = !raw && options->direct_only,
                                             .ahead = !raw,
                                             .preallocate = !raw,
                                             .overlap = true};
-    if (!store->options.path || !store->next_blocks || !store->page) {
+    if (!store->options.path || (options->failover_path && !store->options.failover_path) ||
+        !store->next_blocks || !store->page) {
         store_free(store);
         return -ENOMEM;
     }
@@ -100,7 +114,7 @@ static int allocate_store(struct store **ret, const struct store_options *option
 
 /* A segment holds at least one extent between its checkpoints, and no place that a header could not
  * name. */
-static void set_segment_bytes(struct store *store)
+void store_set_segment_bytes(struct store *store)
 {
     uint64_t most = (uint64_t)UINT32_MAX * FORMAT_ALIGN;
     uint64_t least = FORMAT_ALIGN + 2 * tally_checkpoint_bytes(&store->tally) +
@@ -133,6 +147,15 @@ static void begin_sequences(struct store *store)
     }
 }
 
+/* Whether the segment is at the stream's own place. */
+static bool is_home(const struct store *store, const char *path)
+{
+    const char *slash = strrchr(store->options.path, '/');
+    size_t length = slash ? (size_t)(slash - store->options.path) + 1 : 0;
+
+    return strncmp(path, store->options.path, length) == 0 && !strchr(path + length, '/');
+}
+
 /* The stream as it was found, and where to go on in it. */
 static int take_over(struct store *store, const struct recovery *recovery)
 {
@@ -147,7 +170,7 @@ static int take_over(struct store *store, const struct recovery *recovery)
         return -ESTALE;
     memcpy(store->uuid, recovery->uuid, sizeof(store->uuid));
     store->tally = recovery->tally;
-    if (!store->rotates) {
+    if (!store->rotates && is_home(store, recovery->path)) {
         store->resume_path = strdup(recovery->path);
         store->resume_offset = recovery->end;
         if (!store->resume_path)
@@ -219,7 +242,7 @@ static int open_raw(struct store *store, const struct stream_files *files)
     if (rc < 0)
         return rc;
     store->number = last->number;
-    if (!store->rotates) {
+    if (!store->rotates && is_home(store, last->path)) {
         store->resume_path = strdup(last->path);
         store->resume_offset = last->bytes;
         if (!store->resume_path)
@@ -228,13 +251,13 @@ static int open_raw(struct store *store, const struct stream_files *files)
     return 0;
 }
 
-/* What a killed run was making ready would keep its room for ever if none were made again. */
-static int clear_next(struct store *store)
+/* What a killed run was making ready would keep its room for ever if none were made again. `ahead`: one is
+ * made ready there from now on. */
+static int clear_next(struct store *store, const char *stream_path, bool ahead)
 {
     const struct output *output = store->options.output;
-    bool ahead = store->options.format == STORE_SEGMENTS && store->options.segment_bytes > 0;
     char *path;
-    int rc = stream_next_path(store->options.path, &path);
+    int rc = stream_next_path(stream_path, &path);
 
     if (rc < 0)
         return rc;
@@ -275,12 +298,19 @@ int store_await(const char *path)
 static int open_files(struct store *store)
 {
     struct stream_files files;
+    const char *other = store->options.failover_path;
     int rc = stream_lock(store->options.path, &store->lock);
 
+    if (rc == 0 && other)
+        rc = stream_lock(other, &store->other_lock);
     if (rc == 0)
-        rc = clear_next(store);
+        rc =
+            clear_next(store, store->options.path,
+                       store->options.format == STORE_SEGMENTS && store->options.segment_bytes > 0);
+    if (rc == 0 && other)
+        rc = clear_next(store, other, /* ahead= */ false);
     if (rc == 0)
-        rc = stream_list(store->options.path, &files);
+        rc = store_list(store, &files);
     if (rc < 0)
         return rc;
     store->numbered = files.count > 0 && files.files[files.count - 1].number > 0;
@@ -290,6 +320,15 @@ static int open_files(struct store *store)
                                                 : open_segments(store, &files);
     stream_files_free(&files);
     return rc;
+}
+
+/* The stream has these writers from here on, or more. */
+static void take_writers(struct store *store)
+{
+    if (store->tally.writer_count < store->options.writer_count)
+        store->tally.writer_count = store->options.writer_count;
+    for (unsigned w = 0; w < store->options.writer_count; w++)
+        store->next_blocks[w] = store->tally.writers[w].next_block;
 }
 
 static int open_stream(struct store *store)
@@ -310,13 +349,10 @@ static int open_stream(struct store *store)
         rc = open_files(store);
     if (rc < 0)
         return rc;
-    if (store->tally.writer_count < store->options.writer_count)
-        store->tally.writer_count = store->options.writer_count;
-    for (unsigned w = 0; w < store->options.writer_count; w++)
-        store->next_blocks[w] = store->tally.writers[w].next_block;
+    take_writers(store);
     store->first_bytes = store->tally.bytes;
     atomic_store(&store->account.digest, store->tally.digest);
-    set_segment_bytes(store);
+    store_set_segment_bytes(store);
     store->gaps = store->options.before != NULL;
     store->options.before = NULL; /* it was valid until here */
     rc = store_begin(store);
@@ -376,6 +412,7 @@ int store_write(struct store *store, struct extent_header *const extents[], size
         rc = store_half(store, extents, count);
         if (rc == 0) {
             store->pending = false;
+            store_note_success(store);
             store_mark(store); /* the caller releases it: nobody can ask for it again */
             return 0;
         }
@@ -383,6 +420,46 @@ int store_write(struct store *store, struct extent_header *const extents[], size
             rc = 0;
     }
     return rc;
+}
+
+void store_tune(struct store *store, const struct store_tuning *tuning)
+{
+    struct store_options *options = &store->options;
+
+    options->durability = tuning->durability;
+    options->sync_interval_ns = tuning->sync_interval_ns;
+    options->segment_bytes = tuning->segment_bytes;
+    options->segment_age_ns = tuning->segment_age_ns;
+    options->retain_bytes = tuning->retain_bytes;
+    options->retain_age_ns = tuning->retain_age_ns;
+    options->full_deletes = tuning->full_deletes;
+    options->min_free_bytes = tuning->min_free_bytes;
+    store->rotates = options->segment_bytes > 0 || options->segment_age_ns > 0;
+    store_set_segment_bytes(store);
+    store->retention_due = true;
+}
+
+void store_change(struct store *store, const struct store_change *change)
+{
+    struct store_options *options = &store->options;
+    const unsigned writers = store->tally.writer_count;
+
+    assert(!store->finished && !store->pending);
+    assert(change->writer_count > 0 && change->writer_count <= FORMAT_WRITERS_MAX);
+    options->extent_bytes_max = change->extent_bytes_max;
+    options->writer_count = change->writer_count;
+    options->random = change->random;
+    options->seed = change->seed;
+    options->min_block = change->min_block;
+    options->max_block = change->max_block;
+
+    const struct random_parameters random = random_of(options);
+    take_writers(store);
+    store_set_segment_bytes(store);
+    if (store->tally.writer_count != writers || !same_random(&random, &store->random))
+        store->checkpoint_due = true;
+    store->random = random;
+    store_mark(store);
 }
 
 bool store_rotate(struct store *store)
@@ -462,11 +539,13 @@ void store_free(struct store *store)
         return;
     prepare_close(store->prepare);
     segment_close(&store->segment);
+    stream_unlock(&store->other_lock);
     stream_unlock(&store->lock);
     free(store->resume_path);
     free(store->page);
     free(store->next_blocks);
     free((char *)(uintptr_t)store->options.path);
+    free((char *)(uintptr_t)store->options.failover_path);
     free(store);
 }
 

@@ -31,6 +31,9 @@ enum store_event_kind {
                               sync, or (ENOENT) deleted. What was not yet released is written again
                               in the next segment. The `bytes` bytes from offset on were released
                               before: they may be whole, but nobody has them to write again */
+    STORE_FAILED_OVER,     /* error, path, number: the segment is at the other place, for the stream's
+                              own cannot be written */
+    STORE_CAME_BACK,       /* path, number: the segment is at the stream's own place again */
     STORE_TAIL_CUT,        /* path, offset, bytes: a torn tail at open; kept in PATH.torn */
     STORE_TAIL_FREED       /* path, offset, bytes: unused preallocated room cut off at open */
 };
@@ -69,6 +72,7 @@ struct output;
 
 struct store_options {
     const char *path; /* output_file_path: see stream.h for the segments' names */
+    const char *failover_path; /* where segments go while that cannot be written; NULL: nowhere */
     enum store_format format;
     enum store_durability durability;
     uint64_t sync_interval_ns; /* DURABILITY_INTERVAL: the longest that stored bytes stay unsynced */
@@ -128,6 +132,31 @@ int store_write(struct store *store, struct extent_header *const extents[], size
  * sync by interval, make the next segment ready, delete what retention no longer keeps. A segment goes
  * only when it is closed, and all that is in it durable. -errno if some of it failed; call again later. */
 int store_housekeep(struct store *store);
+
+/* How an open stream is stored may change, and whose blocks are. */
+struct store_tuning {
+    enum store_durability durability;
+    uint64_t sync_interval_ns;
+    uint64_t segment_bytes, segment_age_ns;
+    uint64_t retain_bytes, retain_age_ns;
+    bool full_deletes;
+    uint64_t min_free_bytes;
+};
+struct store_change {
+    size_t extent_bytes_max;
+    unsigned writer_count;
+    bool random;
+    uint64_t seed;
+    uint32_t min_block, max_block;
+};
+
+/* From now on it is stored like this; a half that was refused too. Wait-free. */
+void store_tune(struct store *store, const struct store_tuning *tuning);
+
+/* From the next half on the blocks are these; a checkpoint in front of them says so, where whoever
+ * verifies the stream must know. store_next_blocks is anew what each writer goes on with. Between two
+ * halves, by whichever thread stands in for the reader. Wait-free. */
+void store_change(struct store *store, const struct store_change *change);
 
 /* The segment shall end: the next store_housekeep, or store_write, closes it and begins a new one,
  * even if there is no block in it. False: a device has no segments. */

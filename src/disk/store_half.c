@@ -375,6 +375,12 @@ int store_half(struct store *store, struct extent_header *const extents[], size_
                 return rc;
             continue;
         }
+        if (store->checkpoint_due) {
+            rc = store_restate(store);
+            if (rc < 0)
+                return rc;
+            continue; /* it has taken room */
+        }
         rc = reserve(store, extents, count);
         if (rc == 0)
             rc = segment_overlaps(&store->segment) && store->partial == 0

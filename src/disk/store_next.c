@@ -58,7 +58,7 @@ int store_prepare_next(struct store *store)
     if (!store->prepare)
         return 0;
     int rc = note_answer(store);
-    if (rc < 0 || !store->begun || !prepare_is_idle(store->prepare) ||
+    if (rc < 0 || !store->begun || store->away || !prepare_is_idle(store->prepare) ||
         store->segment.offset < store->segment_bytes_max / 2)
         return rc;
     ask(store, (struct prepare_order){0});

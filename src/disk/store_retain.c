@@ -44,7 +44,8 @@ static int delete_segment(struct store *store, const struct stream_file *file,
 {
     const struct output *output = store->options.output;
 
-    if (reason != STORE_DISK_FULL && store->prepare && prepare_is_idle(store->prepare))
+    if (reason != STORE_DISK_FULL && !store->away && store->prepare &&
+        prepare_is_idle(store->prepare))
         return store_replace_old(store, file, reason);
     int rc = output->remove(output->context, file->path);
     if (rc < 0)
@@ -102,7 +103,7 @@ int store_retain(struct store *store)
         return 0;
     if (store->prepare && prepare_is_busy(store->prepare))
         return 0; /* the oldest may be on its way out already */
-    int rc = stream_list(store->options.path, &files);
+    int rc = store_list(store, &files);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < files.count; i++)
@@ -119,7 +120,7 @@ bool store_delete_for_room(struct store *store)
     struct stream_files files;
     bool deleted = false;
 
-    if (stream_list(store->options.path, &files) < 0)
+    if (stream_list(store_place(store), &files) < 0)
         return false;
     for (size_t i = 0; i < files.count && !deleted; i++)
         deleted = is_closed(store, &files.files[i]) &&

@@ -2,9 +2,9 @@
  *
  * What the parts of the store share: store.c (its functions for others), store_half.c (a half's
  * extents into the open segment), store_segment.c (opening, closing and leaving segments),
- * store_retain.c (deleting them).
+ * store_retain.c (deleting them), store_place.c (where they are).
  *
- * Members: [I] never changes after store_open, [R] the reader's thread only, [A] written by the
+ * Members: [I] never changes after store_open, [R] the reader's thread only (or whose place it takes), [A] written by the
  * reader, read by anyone.
  */
 #ifndef DBUFD_DISK_STORE_STATE_H
@@ -49,16 +49,17 @@ struct account {
 };
 
 struct store {
-    struct store_options options;    /* [I] path is a copy */
-    struct random_parameters random; /* [I] */
+    struct store_options options;    /* [R] path is a copy */
+    struct random_parameters random; /* [R] */
     struct stream_lock lock;         /* [I] path NULL: a device, not locked */
+    struct stream_lock other_lock;   /* [I] of failover_path */
     uint8_t uuid[16];                /* [I] */
-    uint64_t *next_blocks;           /* [I] as the stream was found */
-    uint64_t segment_bytes_max;      /* [I] a segment is closed rather than outgrow it */
+    uint64_t *next_blocks;           /* [R] as the stream was found, or changed */
+    uint64_t segment_bytes_max;      /* [R] a segment is closed rather than outgrow it */
     uint64_t first_bytes;            /* [I] tally.bytes as the stream was found */
     bool device;                     /* [I] */
     bool gaps;                       /* [I] writers may go on behind their next block */
-    bool rotates;                    /* [I] a run begins a segment of its own */
+    bool rotates;                    /* [R] a run begins a segment of its own */
 
     /* The stream */
     struct tally tally;   /* [R] of what is in its files */
@@ -68,6 +69,9 @@ struct store {
     uint64_t retained_ns; /* [R] CLOCK_MONOTONIC: when it was last looked whether there are */
     uint64_t doubtful[DOUBTFUL_MAX]; /* [R] numbers of segments that were left with bytes at risk */
     unsigned doubtful_count;         /* [R] of all that ever were */
+    bool away;                       /* [R] segments are begun at failover_path */
+    unsigned failures;               /* [R] segments left in a row at the stream's own place */
+    int failure;                     /* [R] errno of the last of them */
     bool rotate_asked;               /* [R] */
     bool finished;                   /* [R] */
 
@@ -76,6 +80,7 @@ struct store {
     bool begun;              /* [R] it is open and has its first checkpoint */
     bool created;            /* [R] by this run: it holds nothing from before */
     bool distrusted;         /* [R] a sync has failed */
+    bool checkpoint_due;     /* [R] what its last checkpoint says of the writers holds no more */
     uint64_t begun_ns;       /* [R] CLOCK_MONOTONIC: when it was begun */
     uint64_t begun_offset;   /* [R] behind its first checkpoint of this run */
     uint64_t begun_bytes;    /* [R] tally.bytes there */
@@ -111,7 +116,7 @@ struct store {
 
     struct batch batches[OUTPUT_IN_FLIGHT_MAX]; /* [R] of which writes are in flight */
     uint32_t data_bytes[IN_FLIGHT_EXTENTS];     /* [R] of extents, by index, that are in batches */
-    struct account account;       /* [A] */
+    struct account account;                     /* [A] */
 };
 
 /* Counters have one writer: a plain store that others may read is enough. */
@@ -136,6 +141,12 @@ void store_note_manner(struct store *store, const struct segment *segment);
 
 /* Sees to it that there is an open segment with its first checkpoint in it. */
 int store_begin(struct store *store);
+
+/* How large a segment may become. */
+void store_set_segment_bytes(struct store *store);
+
+/* Puts the checkpoint that is due into the open segment. */
+int store_restate(struct store *store);
 
 /* How far to allocate when there must be room up to `end`. */
 uint64_t store_ideal_end(const struct store *store, uint64_t end);
@@ -170,6 +181,22 @@ int store_replace_old(struct store *store, const struct stream_file *old, enum s
 
 /* Sees to it that a segment that is old enough ends. */
 void store_look_at_age(struct store *store);
+
+/* ---- store_place.c ---- */
+
+/* The stream's path where its segments are begun now. */
+const char *store_place(const struct store *store);
+
+/* Begins a segment at the place that takes it. */
+int store_choose_place(struct store *store, int (*begin)(struct store *store));
+
+/* A segment was left; a half was stored; a segment has ended, and the next one may be begun at home. */
+void store_note_failure(struct store *store, int error);
+void store_note_success(struct store *store);
+void store_try_home(struct store *store);
+
+/* The stream's segments, wherever they are, by number. */
+int store_list(const struct store *store, struct stream_files *ret);
 
 /* ---- store_retain.c ---- */
 
