@@ -3,6 +3,7 @@
 #   make            builds build/dbufd and build/dbufctl
 #   make run        records ten seconds of random data, shows its reports, verifies every byte
 #   make check      builds and runs every test; T=name runs one, SAN=thread|address with a sanitizer
+#   make check-trixie  the same on Debian 13; make check-arm64  cross-built, under qemu
 #   make soak       the tests that draw lots, for hours: SEED= draws the same again, T=name runs one
 #   make bench      compares it with its peers; BENCH_QUICK=1 within a minute
 #   make install    DESTDIR= PREFIX=/usr; keeps an edited dbufd.conf
@@ -25,13 +26,16 @@ REVISION ?= 1
 
 PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev liburing-dev
 PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind libc6-dbg spin systemd e2fsprogs \
+	xfsprogs btrfs-progs \
 	util-linux procps
 PACKAGES_DEB := dpkg-dev
 PACKAGES_SYSTEM := mmdebstrap systemd-container qemu-system-x86 lintian $(PACKAGES_DEB)
-PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev
+PACKAGES_ARM64 := gcc-aarch64-linux-gnu qemu-user-static mmdebstrap file
+PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev fio mbuffer
 
-# What only a newer service manager knows.
-SYSTEMD_254 = $(shell pkg-config --atleast-version=254 libsystemd && echo '-e s/^\#FileDescriptor/FileDescriptor/')
+# What only a newer service manager knows: it sends the signal of a reload itself, and waits until it is over.
+SYSTEMD_254 = $(shell pkg-config --atleast-version=254 libsystemd && echo '-e s/^\#FileDescriptor/FileDescriptor/ \
+	-e s/^Type=notify$$/Type=notify-reload/ -e /^ExecReload=.*HUP/d')
 comma := ,
 B := build$(if $(SAN),/$(SAN))
 CFLAGS ?= -O2 -g
@@ -90,6 +94,15 @@ check:
 	@$(if $(SAN),,$(MAKE) --no-print-directory -j2 SAN=address units)
 	@tests/run "$(T)" $(B) $(if $(SAN),,build/thread build/address)
 
+# The same source on Debian 13, and for another processor.
+check-trixie:
+	@tests/deps $(PACKAGES_SYSTEM)
+	@tests/trixie "$(T)" $(PACKAGES_BUILD) gcc-13 libcmocka-dev python3 strace e2fsprogs util-linux procps
+
+check-arm64:
+	@tests/deps $(PACKAGES_ARM64)
+	@tests/arm64 "$(T)" libc6-dev libconfig-dev libsystemd-dev libjemalloc-dev libcmocka-dev
+
 units: $(UNITS)
 
 # Those that look at more, or longer, with SOAK in the environment.
@@ -106,6 +119,13 @@ bench-buffer:
 	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_BENCH)
 	@$(MAKE) --no-print-directory $(B)/bench-buffer
 	@$(B)/bench-buffer
+
+# Compares the whole process with what else writes to a disk; the lines are explained in tests/bench/disk.
+# It writes beside the build: B= on the disk that is meant.
+bench-disk:
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_BENCH) python3 util-linux
+	@$(MAKE) --no-print-directory all
+	@tests/bench/disk $(B)
 
 BENCH_BUFFER := $(wildcard tests/bench/buffer*.c tests/bench/buffer*.cc)
 BENCH_OBJECTS := $(patsubst %,$(B)/%.o,$(basename $(BENCH_BUFFER)))
@@ -145,8 +165,8 @@ deb:
 clean:
 	rm -rf build
 
-bench: bench-buffer
+bench: bench-buffer bench-disk
 
-.PHONY: all deps run check soak units bench bench-buffer install deb clean
+.PHONY: all deps run check check-trixie check-arm64 soak units bench bench-buffer bench-disk install deb clean
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -36,7 +36,7 @@ enum {
 struct region_run {
     uint8_t stream_uuid[16];
     uint64_t begun_ns;      /* CLOCK_REALTIME */
-    uint64_t segment_bytes; /* as configured */
+    uint64_t segment_bytes; /* as configured when the region was made */
     uint64_t seed;          /* with random, min_block and max_block: as in struct checkpoint */
     uint32_t random;
     uint32_t min_block, max_block;

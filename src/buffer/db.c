@@ -530,7 +530,9 @@ int db_read(struct db *db, uint64_t flush_ns, struct db_half *ret)
             *ret = half;
             return 1;
         }
-        db_release(db); /* extents were claimed and given back: nothing to store */
+        db_release(db); /* sealed before anything came, or all extents were given back */
+        if (!atomic_load_explicit(&db->control->closed, memory_order_seq_cst))
+            return -ETIMEDOUT;
     }
 }
 
@@ -556,6 +558,12 @@ void db_release(struct db *db)
 /* ---- Anyone -----------------------------------------------------------------------------------
  */
 
+void db_seal(struct db *db)
+{
+    uint64_t claim = atomic_load_explicit(&db->control->claim, memory_order_seq_cst);
+    (void)try_swap(db->control, epoch_of(claim));
+}
+
 void db_close(struct db *db)
 {
     struct control *control = db->control;
@@ -563,6 +571,26 @@ void db_close(struct db *db)
     /* If the reader sleeps, the other half is free and this wakes it; if not, it will look. */
     uint64_t claim = atomic_load_explicit(&control->claim, memory_order_seq_cst); /* S1 */
     (void)try_swap(control, epoch_of(claim));
+}
+
+void db_reopen(struct db *db)
+{
+    struct control *control = db->control;
+    /* Relaxed: the threads that were inside have been joined. */
+    const uint64_t claim = atomic_load_explicit(&control->claim, memory_order_relaxed);
+    assert(atomic_load_explicit(&control->closed, memory_order_relaxed) == 1);
+    assert(atomic_load_explicit(&control->stored, memory_order_relaxed) == epoch_of(claim));
+    assert(next_of(claim) == 0);
+    db->opened_ns = now_ns();
+    atomic_store_explicit(&control->closed, 0, memory_order_seq_cst); /* S1 */
+}
+
+void db_set_next_blocks(struct db *db, const uint64_t next_block[])
+{
+    for (unsigned i = 0; i < db->writer_count; i++) {
+        assert(atomic_load_explicit(&db->writers[i].blocks, memory_order_relaxed) == 0);
+        db->writers[i].first_block = next_block[i];
+    }
 }
 
 struct db_state db_state(const struct db *db)

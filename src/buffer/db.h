@@ -125,7 +125,8 @@ struct db_half {
 struct extent_header *db_half_extent(const struct db_half *half, uint32_t index);
 
 /* Waits for the next half. 1: *ret is sealed, final and the caller's until db_release.
- * -ETIMEDOUT: `flush_ns` nanoseconds have passed since the last swap and nothing was published.
+ * -ETIMEDOUT: `flush_ns` nanoseconds have passed since the last swap and nothing was published, or the
+ * half was sealed with nothing in it.
  * 0: db_close was called and everything has been read. A half that is open for `flush_ns` and holds
  * something is sealed as it is. */
 int db_read(struct db *db, uint64_t flush_ns, struct db_half *ret);
@@ -139,9 +140,19 @@ void db_release(struct db *db);
 
 /* ---- Anyone ----------------------------------------------------------------------------------- */
 
+/* Seals the open half as it is, if the other one is free: so the reader comes by. Any thread. */
+void db_seal(struct db *db);
+
 /* No writer will begin again, and each db_write_begin has returned: the reader gets what is left, then 0.
  * Any thread; again does no harm. */
 void db_close(struct db *db);
+
+/* Writers may begin again after all. Only where nobody is inside: db_read has said 0, and every writer's
+ * thread has ended. */
+void db_reopen(struct db *db);
+
+/* The writers' next blocks are other ones than db_open was told. [writer_count]; before any has begun. */
+void db_set_next_blocks(struct db *db, const uint64_t next_block[]);
 
 /* What can be seen from outside, at about the same moment. Wait-free. */
 struct db_state {

@@ -15,7 +15,8 @@ enum { CORES_TEXT_BYTES = 256, BYTES_TEXT_BYTES = 24, STATUS_BYTES = 1024 };
 
 struct stats_sources stats_sources(const struct dbufd *d)
 {
-    return (struct stats_sources){.db = d->db,
+    return (struct stats_sources){.carried = &d->carried,
+                                  .db = d->db,
                                   .store = d->store,
                                   .reader = d->reader,
                                   .writers = d->writers,
@@ -47,18 +48,23 @@ static const char *why_no_output(const struct config *c, int error)
     }
 }
 
+const char *why_not(const struct config *config, int status, int rc)
+{
+    return status == EX_IOERR ? why_no_output(config, -rc) : strerror(-rc);
+}
+
 int cannot(const struct dbufd *d, int status, const char *what, const char *where, int rc)
 {
-    const char *why = status == EX_IOERR ? why_no_output(d->config, -rc) : strerror(-rc);
     char text[STATUS_BYTES];
     const struct event_field fields[] = {{"ERRNO", NULL, (uint64_t)-rc}};
-    (void)snprintf(text, sizeof(text), "cannot %s %s: %s", what, where, why);
+    (void)snprintf(text, sizeof(text), "cannot %s %s: %s", what, where,
+                   why_not(d->config, status, rc));
     notify_event(&d->notify, EVENT_CANNOT_START, fields, 1, "%s", text);
     notify_failed(-rc, text);
     return status;
 }
 
-static void tell_memory(const struct dbufd *d)
+void tell_memory(const struct dbufd *d)
 {
     const struct region *region = db_region(d->db);
     const struct event_field fields[] = {{"BYTES", NULL, region->bytes}};
@@ -75,7 +81,7 @@ static void tell_memory(const struct dbufd *d)
             strerror(region->lock_errno));
 }
 
-static void tell_cores(const struct dbufd *d)
+void tell_cores(const struct dbufd *d)
 {
     char text[CORES_TEXT_BYTES];
     cpu_set_t cores;

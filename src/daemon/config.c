@@ -282,7 +282,7 @@ void config_free(struct config *config)
 
 /* ---- Out again ------------------------------------------------------------------------------- */
 
-static void put_value(FILE *out, const struct config_option *option, const struct config *config)
+void config_put_value(FILE *out, const struct config_option *option, const struct config *config)
 {
     const void *field = (const char *)config + option->offset;
     char text[8192]; /* a list of cores takes at most half of it */
@@ -337,7 +337,7 @@ void config_print(const struct config *config, FILE *out)
             bytes = key_group;
         }
         fprintf(out, "%s%s = ", bytes > 0 ? "    " : "", bytes > 0 ? key + bytes + 1 : key);
-        put_value(out, &config_options[i], config);
+        config_put_value(out, &config_options[i], config);
         fputs(";\n", out);
     }
     if (bytes > 0)

@@ -2,8 +2,8 @@
  *
  * The configuration: options.def says what there is, this makes a struct of it.
  *
- * config_file.c alone sees libconfig. Main thread only; a struct config never changes once it was
- * read, so other threads may read it. May wait for the disk, allocates.
+ * config_file.c alone sees libconfig. Main thread only; others get what concerns them, and the texts of a
+ * struct config stay as long as it does. May wait for the disk, allocates.
  */
 #ifndef DBUFD_DAEMON_CONFIG_H
 #define DBUFD_DAEMON_CONFIG_H
@@ -53,6 +53,10 @@ void config_free(struct config *config);
 
 /* Writes it as a file that config_load takes and that gives the same again. */
 void config_print(const struct config *config, FILE *out);
+
+/* Writes one value as it is written in a file. */
+struct config_option;
+void config_put_value(FILE *out, const struct config_option *option, const struct config *config);
 
 /* Every key with its default and its line of help. */
 void config_print_help(FILE *out);

@@ -3,6 +3,7 @@
  * The errors of a configuration as events, for a journal: each a message of its own, with its place.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "dbufd.h"
@@ -37,4 +38,20 @@ void tell_config_errors(const struct notify *notify, const char *errors)
                    count, count == 1 ? "" : "s");
     if (count != 0)
         notify_failed(0, status);
+}
+
+struct config *load_config(const struct notify *notify, const struct command_line *line,
+                           const char *path, int *ret_rc)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    struct config *config = NULL;
+    FILE *errors = notify->journal ? open_memstream(&text, &bytes) : stderr;
+    if (errors == NULL)
+        errors = stderr;
+    *ret_rc = config_load(&config, path, line->overrides, line->override_count, errors);
+    if (errors != stderr && fclose(errors) == 0)
+        tell_config_errors(notify, text);
+    free(text);
+    return config;
 }

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sysexits.h>
@@ -60,17 +61,27 @@ static void make_absolute(const char *path, char to[static REGION_PATH_BYTES])
         (void)snprintf(to, REGION_PATH_BYTES, "%.*s", REGION_PATH_BYTES - 1, path);
 }
 
+/* A name that no other region has. */
+static int name_region(struct crash *crash, const struct config *config)
+{
+    uint64_t unique;
+
+    if (getrandom(&unique, sizeof(unique), 0) != (ssize_t)sizeof(unique))
+        return -errno;
+    make_absolute(config->output_file_path, crash->output_path);
+    (void)snprintf(crash->name, sizeof(crash->name), "dbufd-%016" PRIx64, unique);
+    return 0;
+}
+
 int crash_open(struct dbufd *d)
 {
     struct crash *crash = &d->crash;
-    uint64_t unique;
     int rc = crash_parse(d->config->crash_buffer, &crash->kind, &crash->path);
 
     assert(rc == 0); /* config_load has checked it */
-    if (getrandom(&unique, sizeof(unique), 0) != (ssize_t)sizeof(unique))
-        return cannot(d, EX_OSERR, "get", "a name for the buffer", -errno);
-    make_absolute(d->config->output_file_path, crash->output_path);
-    (void)snprintf(crash->name, sizeof(crash->name), "dbufd-%016" PRIx64, unique);
+    rc = name_region(crash, d->config);
+    if (rc < 0)
+        return cannot(d, EX_OSERR, "get", "a name for the buffer", rc);
     if (crash->kind == CRASH_FILE) {
         crash->file = region_open_file(crash->path);
         if (crash->file < 0)
@@ -79,48 +90,108 @@ int crash_open(struct dbufd *d)
     return EX_OK;
 }
 
-void crash_describe(const struct dbufd *d, struct region_run *ret)
+void crash_describe(const struct crash *crash, const struct config *c, uint64_t seed,
+                    const struct store *store, struct region_run *ret)
 {
-    const struct config *c = d->config;
     struct timespec now;
 
     (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail */
     *ret = (struct region_run){
         .begun_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
         .segment_bytes = c->output_segment_size,
-        .seed = d->seed,
+        .seed = seed,
         .random = c->source_type == SOURCE_RANDOM,
         .min_block = (uint32_t)c->source_min_block,
         .max_block = (uint32_t)c->source_max_block,
         .format = (uint32_t)c->output_format,
     };
-    memcpy(ret->stream_uuid, store_uuid(d->store), sizeof(ret->stream_uuid));
-    memcpy(ret->name, d->crash.name, sizeof(ret->name));
-    memcpy(ret->path, d->crash.output_path, sizeof(ret->path));
+    memcpy(ret->stream_uuid, store_uuid(store), sizeof(ret->stream_uuid));
+    memcpy(ret->name, crash->name, sizeof(ret->name));
+    memcpy(ret->path, crash->output_path, sizeof(ret->path));
 }
 
-int crash_make_region(struct dbufd *d, size_t bytes, struct region *ret)
+int crash_make_region(struct crash *crash, size_t bytes, struct region *ret)
 {
-    if (d->crash.kind != CRASH_FILE)
+    if (crash->kind != CRASH_FILE)
         return region_open(ret, bytes);
-    int rc = region_open_in(ret, d->crash.file, bytes);
+    int rc = region_open_in(ret, crash->file, bytes);
     if (rc == 0)
-        d->crash.file = -1;
+        crash->file = -1;
     return rc;
 }
 
-int crash_keep(struct dbufd *d)
+int crash_keep(struct crash *crash, const struct db *db)
 {
-    struct crash *crash = &d->crash;
-
     if (crash->kind != CRASH_AUTO && crash->kind != CRASH_FDSTORE)
         return 0;
-    int rc = notify_keep_fd(db_region(d->db)->fd, crash->name);
+    int rc = notify_keep_fd(db_region(db)->fd, crash->name);
     if (rc < 0 && crash->kind == CRASH_FDSTORE)
         return rc;
     crash->why_not = rc;
     crash->kind = rc == 0 ? CRASH_FDSTORE : CRASH_OFF;
     return 0;
+}
+
+/* ---- Another buffer ---------------------------------------------------------------------------- */
+
+/* Where a region is made that is to be at crash->path. A start that finds one there had better be one
+ * that can take it: an empty file is all that it ever is while the other one is not. */
+static int path_beside(const struct crash *crash, char **ret)
+{
+    return asprintf(ret, "%s.next", crash->path) < 0 ? -ENOMEM : 0;
+}
+
+int crash_renew(const struct crash *now, const struct config *config, struct crash *ret)
+{
+    struct crash renewed = *now;
+    char *path;
+    int rc = name_region(&renewed, config);
+
+    if (rc == 0 && renewed.kind == CRASH_FILE) {
+        rc = path_beside(now, &path);
+        if (rc < 0)
+            return rc;
+        renewed.file = region_open_file(path);
+        renewed.beside = true;
+        free(path);
+        if (renewed.file < 0)
+            rc = renewed.file;
+    }
+    if (rc == 0)
+        *ret = renewed;
+    return rc;
+}
+
+int crash_replace(const struct crash *old, struct crash *renewed)
+{
+    char *path;
+
+    if (old->kind == CRASH_FDSTORE)
+        notify_forget_fd(old->name);
+    if (!renewed->beside)
+        return 0;
+    int rc = path_beside(renewed, &path);
+    if (rc < 0)
+        return rc;
+    rc = rename(path, renewed->path) < 0 ? -errno : 0;
+    free(path);
+    renewed->beside = rc < 0;
+    return rc;
+}
+
+void crash_drop(struct crash *renewed)
+{
+    char *path;
+
+    if (renewed->kind == CRASH_FDSTORE)
+        notify_forget_fd(renewed->name);
+    if (renewed->beside && path_beside(renewed, &path) == 0) {
+        (void)unlink(path); /* if it stays, the next reload takes it over */
+        free(path);
+    }
+    if (renewed->file >= 0)
+        (void)close(renewed->file);
+    renewed->file = -1;
 }
 
 void crash_tell(const struct dbufd *d)

@@ -15,8 +15,11 @@
 #include "../buffer/region_read.h"
 #include "../buffer/region.h"
 
+struct config;
+struct db;
 struct dbufd;
 struct notify;
+struct store;
 
 /* What crash_buffer may say. */
 enum crash_kind {
@@ -37,6 +40,7 @@ struct crash {
     int why_not;          /* kind OFF instead of AUTO: -errno of notify_keep_fd */
     char name[REGION_NAME_BYTES]; /* of the region */
     char output_path[REGION_PATH_BYTES]; /* output_file_path, absolute */
+    bool beside; /* CRASH_FILE: renewed, and not yet in the place of the old one */
 };
 
 /* ---- crash.c ---- */
@@ -45,14 +49,28 @@ struct crash {
  * the reason told. */
 int crash_open(struct dbufd *d);
 
-/* What whoever finds the region must know of this run. The store is open. */
-void crash_describe(const struct dbufd *d, struct region_run *ret);
+/* What whoever finds the region must know of this run. */
+void crash_describe(const struct crash *crash, const struct config *config, uint64_t seed,
+                    const struct store *store, struct region_run *ret);
 
 /* The memory for the double buffer. 0 or -errno. */
-int crash_make_region(struct dbufd *d, size_t bytes, struct region *ret);
+int crash_make_region(struct crash *crash, size_t bytes, struct region *ret);
 
 /* Puts the region where it will be found, before the first writer runs. 0 or -errno. */
-int crash_keep(struct dbufd *d);
+int crash_keep(struct crash *crash, const struct db *db);
+
+/* ---- Another buffer, while dbufd runs: crash_renew, crash_make_region, crash_keep, and then either
+ * crash_replace or crash_drop. Until then both regions would be found, and the new one is empty. ---- */
+
+/* Begins one beside that of `now`, for this configuration. 0 or -errno. */
+int crash_renew(const struct crash *now, const struct config *config, struct crash *ret);
+
+/* The old region is empty for good, no writer runs yet: the new one takes its place. 0; -errno: it
+ * is still found where it was made. */
+int crash_replace(const struct crash *old, struct crash *renewed);
+
+/* The new one comes to nothing. */
+void crash_drop(struct crash *renewed);
 
 /* Tells what is in force; its name for the report. */
 void crash_tell(const struct dbufd *d);

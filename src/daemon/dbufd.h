@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "../disk/output.h"
+#include "command_line.h"
 #include "config.h"
 #include "crash.h"
 #include "notify.h"
@@ -29,12 +30,16 @@ enum wait_fd {
     FD_COUNT
 };
 
+struct reload;
+
 struct dbufd {
+    const struct command_line *line; /* its settings stay in force over another file */
+    const char *config_path;         /* of the file that is in force; NULL: there is none */
     struct config *config;
     struct notify notify;
     struct cpus_plan cpus;
     struct crash crash;
-    struct output uring; /* context NULL: none */
+    struct output *uring; /* NULL: none */
     struct store *store;
     struct db *db;
     struct reader *reader;
@@ -50,15 +55,38 @@ struct dbufd {
     bool left;         /* it had to end with blocks in memory, which the next start finds */
     uint64_t seed;     /* of the random source */
     struct stall stall; /* of the reader, in the disk */
+    int status;         /* of the exit: why it ends, if that is no good reason */
     struct stats ticked, reported, begun;
+    struct stats carried;  /* the counters of parts that were replaced */
+    struct reload *reload; /* another configuration is being gone over to; NULL: none is */
+    bool reload_again;     /* and asked for once more since */
 };
 
-/* ---- parts.c: each makes one part from the configuration. 0 or -errno. ---- */
+/* ---- parts.c: each makes one part from a configuration. 0 or -errno. ---- */
 int open_fds(struct dbufd *d, uint64_t duration_ns);
-int plan_cores(struct dbufd *d);
-int start_uring(struct dbufd *d);
-int start_store(struct dbufd *d, const struct db_geometry *geometry);
-int start_buffer(struct dbufd *d, const struct db_geometry *geometry);
+void set_report_timer(const struct dbufd *d);
+int choose_seed(const struct config *config, uint64_t *ret);
+int plan_cores(const struct config *config, struct cpus_plan *ret);
+void cut_capacity(const struct config *config, struct db_geometry *ret);
+/* For one store; *ret untouched: the configuration wants none, or takes it as it is without. */
+int make_uring(struct dbufd *d, const struct config *config, struct output **ret);
+void free_uring(struct output *uring);
+int make_store(struct dbufd *d, const struct config *config, uint64_t seed,
+               const struct db_geometry *geometry, const struct output *uring, struct store **ret);
+/* For blocks of this configuration, a store that is open. */
+void change_store(struct store *store, const struct config *config, uint64_t seed,
+                  const struct db_geometry *geometry);
+/* In memory that can be found by crash->name, for blocks that go to the store. */
+int make_buffer(const struct config *config, uint64_t seed, const struct db_geometry *geometry,
+                const struct store *store, struct crash *crash, struct db **ret);
+struct source_options source_options(const struct dbufd *d, const struct config *config,
+                                     uint64_t seed, unsigned writer);
+/* What of the configured `total` is the part of writer `index` of `count`. */
+uint64_t part_of(uint64_t total, uint64_t count, uint64_t index);
+uint64_t rate_of(const struct config *config, unsigned writer);
+/* Everything of writer i but its limit, from the parts that there are. */
+struct writer_options writer_options(struct dbufd *d, unsigned i);
+struct reader_tuning reader_tuning(const struct config *config);
 int open_writers(struct dbufd *d);
 int start_reader(struct dbufd *d);
 int start_writers(struct dbufd *d);
@@ -71,7 +99,21 @@ void ask_stop(struct dbufd *d);
  * and goes on refusing, until what is in memory is where the next start finds it (d->left). */
 void run(struct dbufd *d);
 
+/* ---- reload.c ---- */
+
+/* Reads the configuration again, and goes over to it, or begins to. */
+void reload(struct dbufd *d);
+/* The reader has ended. False: because dbufd ends. */
+bool reload_go_on(struct dbufd *d);
+/* Whatever was begun comes to nothing. */
+void reload_give_up(struct dbufd *d);
+
 /* ---- config_errors.c ---- */
+
+/* Reads and checks the configuration; its errors go where a person looks for them: to stderr as they
+ * are, or to the journal as events. NULL: *ret_rc has why, and that was told. */
+struct config *load_config(const struct notify *notify, const struct command_line *line,
+                           const char *path, int *ret_rc);
 
 /* Tells each of the errors that config_load has written: a line each, and more that begin with a
  * space if it has more to say. */
@@ -83,6 +125,11 @@ void tell_config_errors(const struct notify *notify, const char *errors);
 struct stats_sources stats_sources(const struct dbufd *d);
 /* Tells why dbufd cannot start; returns `status`, the exit status. */
 int cannot(const struct dbufd *d, int status, const char *what, const char *where, int rc);
+/* The errno in words; of an output, with what to do. */
+const char *why_not(const struct config *config, int status, int rc);
+/* What of the memory is not as it could be. */
+void tell_memory(const struct dbufd *d);
+void tell_cores(const struct dbufd *d);
 void tell_started(const struct dbufd *d, const struct db_geometry *geometry);
 void tell_stopped(const struct dbufd *d);
 

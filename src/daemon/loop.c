@@ -75,10 +75,7 @@ static void on_signal(struct dbufd *d)
             reader_rotate(d->reader);
             break;
         case SIGHUP:
-            notify_event(
-                &d->notify, EVENT_NO_RELOAD, NULL, 0,
-                "SIGHUP: the configuration is read at the start alone; the recording goes on, a "
-                "restart reads it anew");
+            reload(d);
             break;
         case SIGINT:
             on_stop_signal(d, "SIGINT");
@@ -180,7 +177,8 @@ static void on_writers_ended(struct dbufd *d)
 {
     d->writers_ended += (unsigned)take_count(d->fds[FD_WRITERS_ENDED]);
     if (d->writers_ended == d->writers_started) {
-        ask_stop(d); /* every source has ended: from here on it is the same as a stop */
+        if (d->reload == NULL)
+            ask_stop(d); /* every source has ended: from here on it is the same as a stop */
         db_close(d->db);
     }
 }
@@ -203,7 +201,7 @@ void run(struct dbufd *d)
             ask_stop(d);
         if (wait[FD_WRITERS_ENDED].revents != 0)
             on_writers_ended(d);
-        if (wait[FD_READER_ENDED].revents != 0 || d->left)
+        if (d->left || (wait[FD_READER_ENDED].revents != 0 && !reload_go_on(d)))
             return;
     }
 }

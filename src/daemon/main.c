@@ -10,17 +10,14 @@
  * refuses, dbufd drains on and says what is still unsaved. The one other way out: told to stop, with a
  * disk that goes on refusing, it puts what is in memory where the next start finds it.
  */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "../disk/uring.h"
 #include "command_line.h"
 #include "dbufd.h"
 #include "sandbox.h"
@@ -30,28 +27,25 @@ static int start(struct dbufd *d, uint64_t duration_ns)
 {
     const struct config *c = d->config;
     struct db_geometry geometry;
-    size_t least;
-    int rc = db_geometry(c->buffer_capacity, (unsigned)c->writer_count, c->source_max_block,
-                         &geometry, &least);
-    assert(rc == 0); /* config_load has checked it */
+    int rc;
 
-    d->seed = c->source_seed;
-    if (d->seed == 0 && getrandom(&d->seed, sizeof(d->seed), 0) != (ssize_t)sizeof(d->seed))
-        return cannot(d, EX_OSERR, "get", "a random seed", -errno);
+    cut_capacity(c, &geometry);
+    if ((rc = choose_seed(c, &d->seed)) < 0)
+        return cannot(d, EX_OSERR, "get", "a random seed", rc);
     if ((rc = open_fds(d, duration_ns)) < 0)
         return cannot(d, EX_OSERR, "open", "timers and signals", rc);
-    if ((rc = plan_cores(d)) < 0)
+    if ((rc = plan_cores(c, &d->cpus)) < 0)
         return cannot(d, EX_OSERR, "read", "the list of cores", rc);
     if ((rc = crash_open(d)) != EX_OK || (rc = crash_recover(d)) != EX_OK)
         return rc;
-    if ((rc = start_uring(d)) < 0)
+    if ((rc = make_uring(d, c, &d->uring)) < 0)
         return cannot(d, EX_IOERR, "write by io_uring, as output.io says, to", c->output_file_path,
                       rc);
-    if ((rc = start_store(d, &geometry)) < 0)
+    if ((rc = make_store(d, c, d->seed, &geometry, d->uring, &d->store)) < 0)
         return cannot(d, EX_IOERR, "open output", c->output_file_path, rc);
-    if ((rc = start_buffer(d, &geometry)) < 0)
+    if ((rc = make_buffer(c, d->seed, &geometry, d->store, &d->crash, &d->db)) < 0)
         return cannot(d, EX_OSERR, "get", "the memory of the buffer; lower buffer_capacity", rc);
-    if ((rc = crash_keep(d)) < 0)
+    if ((rc = crash_keep(&d->crash, d->db)) < 0)
         return cannot(d, EX_OSERR, "have the service manager keep",
                       "the memory of the buffer; FileDescriptorStoreMax=4 in the unit, or another "
                       "crash_buffer, would do",
@@ -78,6 +72,7 @@ static int stop(struct dbufd *d, int status)
     ask_stop(d);
     if (d->reader != NULL && status == EX_OK)
         tell_stopped(d);
+    reload_give_up(d);
     for (unsigned i = 0; i < d->writers_opened; i++)
         if (writer_close(d->writers[i]) < 0 && status == EX_OK)
             status = EX_NOINPUT;
@@ -89,7 +84,7 @@ static int stop(struct dbufd *d, int status)
     crash_close(d);
     db_free(d->db);
     store_free(d->store);
-    uring_close(&d->uring);
+    free_uring(d->uring);
     cpus_plan_free(&d->cpus);
     for (int i = 0; i < FD_COUNT; i++)
         if (d->fds[i] >= 0)
@@ -97,24 +92,6 @@ static int stop(struct dbufd *d, int status)
     if (d->stop_fd >= 0)
         (void)close(d->stop_fd);
     return status;
-}
-
-/* Reads and checks the configuration; its errors go where a person looks for them: to stderr as they
- * are, or to the journal as events. NULL: *ret_rc has why, and that was told. */
-static struct config *load(const struct notify *notify, const struct command_line *line,
-                           const char *path, int *ret_rc)
-{
-    char *text = NULL;
-    size_t bytes = 0;
-    struct config *config = NULL;
-    FILE *errors = notify->journal ? open_memstream(&text, &bytes) : stderr;
-    if (errors == NULL)
-        errors = stderr;
-    *ret_rc = config_load(&config, path, line->overrides, line->override_count, errors);
-    if (errors != stderr && fclose(errors) == 0)
-        tell_config_errors(notify, text);
-    free(text);
-    return config;
 }
 
 /* Whether the unit lets the service write where the file says; if not, what would is printed. */
@@ -127,13 +104,10 @@ static bool sandbox_lets_outputs(const struct config *config)
 /* The configuration, or the exit status in *ret_status: read, told to be wrong, checked, printed.
  */
 static struct config *configure(const struct notify *notify, const struct command_line *line,
-                                int *ret_status)
+                                const char *path, int *ret_status)
 {
-    const char *path = line->config_path;
-    if (path == NULL && access(CONFIG_DEFAULT_PATH, F_OK) == 0)
-        path = CONFIG_DEFAULT_PATH;
     int rc;
-    struct config *config = load(notify, line, path, &rc);
+    struct config *config = load_config(notify, line, path, &rc);
     *ret_status = rc == 0 ? EX_OK : rc == -ENOMEM ? EX_OSERR : EX_CONFIG;
     if (rc == 0 && line->print_config)
         config_print(config, stdout);
@@ -161,12 +135,14 @@ static bool hold_standard_fds(void)
 static int record(const struct command_line *line)
 {
     int status;
-    struct dbufd d = {.stop_fd = -1};
+    struct dbufd d = {.line = line, .config_path = line->config_path, .stop_fd = -1};
     for (int i = 0; i < FD_COUNT; i++)
         d.fds[i] = -1;
     d.crash.file = -1;
     notify_open(&d.notify);
-    d.config = configure(&d.notify, line, &status);
+    if (d.config_path == NULL && access(CONFIG_DEFAULT_PATH, F_OK) == 0)
+        d.config_path = CONFIG_DEFAULT_PATH;
+    d.config = configure(&d.notify, line, d.config_path, &status);
     if (d.config == NULL && !line->check)
         crash_save_found(&d.notify);
     if (d.config != NULL && !line->check && !line->print_config) {
@@ -178,7 +154,7 @@ static int record(const struct command_line *line)
             notify_close(&d.notify);
             _exit(EX_TEMPFAIL);
         }
-        status = stop(&d, status);
+        status = stop(&d, status != EX_OK ? status : d.status);
     }
     notify_close(&d.notify);
     config_free(d.config);

@@ -148,8 +148,10 @@ static bool allowed(const struct notify *notify, enum event event)
 {
     struct limits *limits = notify->limits;
     uint64_t left_out;
-    /* A report comes as often as the user wants it, and of a wrong file every mistake is told. */
-    if (limits == NULL || event == EVENT_REPORT || event == EVENT_CONFIG_INVALID)
+    /* A report comes as often as the user wants it, and so does the answer to a reload; and of a wrong
+     * file every mistake is told. */
+    if (limits == NULL || event == EVENT_REPORT || event == EVENT_CONFIG_INVALID ||
+        event == EVENT_RELOADED || event == EVENT_RELOAD_REFUSED || event == EVENT_NEEDS_RESTART)
         return true;
     const uint64_t now = now_ns();
     (void)pthread_mutex_lock(&limits->lock);
@@ -205,6 +207,12 @@ void notify_event(const struct notify *notify, enum event event, const struct ev
 void notify_ready(void)
 {
     (void)sd_notify(0, "READY=1");
+}
+
+/* The time tells the manager that it is its own request that is answered, and not one before it. */
+void notify_reloading(void)
+{
+    (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, now_ns() / 1000);
 }
 
 void notify_status(const char *text)

@@ -23,7 +23,7 @@ enum event {
 
 struct notify {
     bool journal; /* stderr is the journal, so its own protocol can be used */
-    bool debug;   /* events of priority debug are told too */
+    _Atomic bool debug; /* events of priority debug are told too */
     uint64_t watchdog_ns; /* systemd wants a sign of life this often; 0: it does not */
     struct limits *limits; /* how often each event was told; NULL: no limit */
 };
@@ -41,15 +41,17 @@ struct event_field {
     uint64_t number;
 };
 
-/* An event that comes too often is left out (see limit.h), but for reports and wrong settings. */
+/* An event that comes too often is left out (see limit.h), but for reports, reloads and wrong settings. */
 void notify_event(const struct notify *notify, enum event event, const struct event_field *fields,
                   size_t field_count, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* To be called each second: tells how many events were left out, when their time has come. */
 void notify_tick(const struct notify *notify);
 
-/* Writers run. */
+/* Writers run; or go on, after notify_reloading. */
 void notify_ready(void);
+/* Another configuration is being gone over to. */
+void notify_reloading(void);
 /* The one line that `systemctl status` shows. */
 void notify_status(const char *text);
 void notify_stopping(void);

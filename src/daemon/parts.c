@@ -2,10 +2,12 @@
  *
  * Each part of the daemon, made from the configuration. In the order in which main.c starts them.
  */
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -73,14 +75,40 @@ int open_fds(struct dbufd *d, uint64_t duration_ns)
     return d->stop_fd < 0 ? d->stop_fd : 0;
 }
 
-int plan_cores(struct dbufd *d)
+void set_report_timer(const struct dbufd *d)
+{
+    const uint64_t ns = d->config->enable_stats ? d->config->stats_interval : 0; /* 0: never */
+    const struct timespec time = {(time_t)(ns / second_ns), (long)(ns % second_ns)};
+    const struct itimerspec when = {.it_value = time, .it_interval = time};
+    int rc = timerfd_settime(d->fds[FD_REPORT], 0, &when, NULL);
+    assert(rc == 0); /* a timer that is there takes any time */
+}
+
+int choose_seed(const struct config *config, uint64_t *ret)
+{
+    uint64_t seed = config->source_seed;
+    if (seed == 0 && getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+        return -errno;
+    *ret = seed;
+    return 0;
+}
+
+int plan_cores(const struct config *config, struct cpus_plan *ret)
 {
     struct cpus_system system;
     int rc = cpus_read_system("/sys/devices/system/cpu", &system);
     if (rc < 0)
         return rc;
-    return cpus_plan(&system, &d->config->cpus_reader, &d->config->cpus_writers,
-                     (unsigned)d->config->writer_count, &d->cpus);
+    return cpus_plan(&system, &config->cpus_reader, &config->cpus_writers,
+                     (unsigned)config->writer_count, ret);
+}
+
+void cut_capacity(const struct config *config, struct db_geometry *ret)
+{
+    size_t least;
+    int rc = db_geometry(config->buffer_capacity, (unsigned)config->writer_count,
+                         config->source_max_block, ret, &least);
+    assert(rc == 0); /* config_load has checked it */
 }
 
 /* What is being stored where, for whoever finds the region. */
@@ -94,13 +122,18 @@ static void keep_target(void *context, const struct store_target *target)
     db_set_target(d->db, &kept);
 }
 
-int start_uring(struct dbufd *d)
+int make_uring(struct dbufd *d, const struct config *c, struct output **ret)
 {
-    const struct config *c = d->config;
     if (c->output_format == STORE_RAW || (c->output_io != IO_AUTO && c->output_io != IO_URING))
         return 0;
-    int rc = uring_open(&d->uring);
-    if (rc == 0 || c->output_io == IO_URING)
+    struct output *uring = calloc(1, sizeof(*uring));
+    int rc = uring == NULL ? -ENOMEM : uring_open(uring);
+    if (rc == 0) {
+        *ret = uring;
+        return 0;
+    }
+    free(uring);
+    if (c->output_io == IO_URING)
         return rc;
     const struct store_event refused = {
         .kind = STORE_NO_OVERLAP, .path = c->output_file_path, .error = -rc};
@@ -108,9 +141,16 @@ int start_uring(struct dbufd *d)
     return 0;
 }
 
-int start_store(struct dbufd *d, const struct db_geometry *geometry)
+void free_uring(struct output *uring)
 {
-    const struct config *c = d->config;
+    if (uring != NULL)
+        uring_close(uring);
+    free(uring);
+}
+
+int make_store(struct dbufd *d, const struct config *c, uint64_t seed,
+               const struct db_geometry *geometry, const struct output *uring, struct store **ret)
+{
     const struct store_options options = {
         .path = c->output_file_path,
         .failover_path = *c->output_failover_path != '\0' ? c->output_failover_path : NULL,
@@ -123,93 +163,142 @@ int start_store(struct dbufd *d, const struct db_geometry *geometry)
         .retain_age_ns = c->output_retain_age,
         .full_deletes = c->output_disk_full == FULL_ROTATE,
         .min_free_bytes = c->output_min_free,
+        .own_thread = true,
         .buffered = c->output_io == IO_BUFFERED,
         .direct_only = c->output_io == IO_URING || c->output_io == IO_PWRITE,
         .extent_bytes_max = geometry->extent_bytes,
         .writer_count = (unsigned)c->writer_count,
         .random = c->source_type == SOURCE_RANDOM,
-        .seed = d->seed,
+        .seed = seed,
         .min_block = (uint32_t)c->source_min_block,
         .max_block = (uint32_t)c->source_max_block,
         .on_event = disk_event,
         .context = &d->notify,
         .on_target = keep_target,
         .target_context = d,
-        .output = d->uring.context != NULL ? &d->uring : NULL,
+        .output = uring,
     };
-    return store_open(&d->store, &options);
+    return store_open(ret, &options);
 }
 
-int start_buffer(struct dbufd *d, const struct db_geometry *geometry)
+void change_store(struct store *store, const struct config *c, uint64_t seed,
+                  const struct db_geometry *geometry)
+{
+    const struct store_change change = {
+        .extent_bytes_max = geometry->extent_bytes,
+        .writer_count = (unsigned)c->writer_count,
+        .random = c->source_type == SOURCE_RANDOM,
+        .seed = seed,
+        .min_block = (uint32_t)c->source_min_block,
+        .max_block = (uint32_t)c->source_max_block,
+    };
+    store_change(store, &change);
+}
+
+int make_buffer(const struct config *config, uint64_t seed, const struct db_geometry *geometry,
+                const struct store *store, struct crash *crash, struct db **ret)
 {
     struct region region;
     struct region_run run;
-    int rc = crash_make_region(d, db_region_bytes(geometry), &region);
+    int rc = crash_make_region(crash, db_region_bytes(geometry), &region);
     if (rc < 0)
         return rc;
-    crash_describe(d, &run);
+    crash_describe(crash, config, seed, store, &run);
     const struct db_options options = {
         .geometry = *geometry,
-        .writer_count = (unsigned)d->config->writer_count,
-        .next_block = store_next_blocks(d->store),
-        .spin = d->config->cpus_wait == WAIT_SPIN,
+        .writer_count = (unsigned)config->writer_count,
+        .next_block = store_next_blocks(store),
+        .spin = config->cpus_wait == WAIT_SPIN,
         .region = &region,
         .run = &run,
     };
-    rc = db_open(&d->db, &options);
+    rc = db_open(ret, &options);
     if (rc < 0)
         region_close(&region);
     return rc;
 }
 
+struct reader_tuning reader_tuning(const struct config *c)
+{
+    struct reader_tuning tuning = {
+        .flush_ns = c->output_flush_interval,
+        .self_check = c->debug_mode,
+        .store = {.durability = (enum store_durability)c->output_durability,
+                  .sync_interval_ns = c->output_sync_interval,
+                  .segment_bytes = c->output_segment_size,
+                  .segment_age_ns = c->output_segment_age,
+                  .retain_bytes = c->output_retain_size,
+                  .retain_age_ns = c->output_retain_age,
+                  .full_deletes = c->output_disk_full == FULL_ROTATE,
+                  .min_free_bytes = c->output_min_free},
+    };
+    /* It is between two halves that the store syncs what the interval asks for. */
+    if (c->output_durability == DURABILITY_INTERVAL && tuning.flush_ns > c->output_sync_interval)
+        tuning.flush_ns = c->output_sync_interval;
+    return tuning;
+}
+
 int start_reader(struct dbufd *d)
 {
-    uint64_t flush_ns = d->config->output_flush_interval;
-    /* It is between two halves that the store syncs what the interval asks for. */
-    if (d->config->output_durability == DURABILITY_INTERVAL &&
-        flush_ns > d->config->output_sync_interval)
-        flush_ns = d->config->output_sync_interval;
     const struct reader_options options = {
         .db = d->db,
         .store = d->store,
         .notify = &d->notify,
-        .flush_ns = flush_ns,
+        .tuning = reader_tuning(d->config),
         .core = d->cpus.reader_core,
         .ended_fd = d->fds[FD_READER_ENDED],
-        .self_check = d->config->debug_mode,
     };
     return reader_start(&d->reader, &options);
 }
 
-/* Writer i's part of a total: the parts add up, the first ones take the rest of the division. */
-static uint64_t part_of(uint64_t total, uint64_t parts, uint64_t i)
+/* The parts add up, the first ones take the rest of the division. */
+uint64_t part_of(uint64_t total, uint64_t count, uint64_t index)
 {
-    return total / parts + (i < total % parts ? 1 : 0);
+    return total / count + (index < total % count ? 1 : 0);
+}
+
+uint64_t rate_of(const struct config *c, unsigned writer)
+{
+    const uint64_t rate = part_of(c->source_rate, c->writer_count, writer);
+    return c->source_rate != 0 && rate == 0 ? 1 : rate;
+}
+
+struct source_options source_options(const struct dbufd *d, const struct config *c, uint64_t seed,
+                                     unsigned writer)
+{
+    return (struct source_options){.kind = (enum source_kind)c->source_type,
+                                   .framing = (enum source_framing)c->source_framing,
+                                   .path = c->source_path,
+                                   .seed = seed,
+                                   .min_block = c->source_min_block,
+                                   .max_block = c->source_max_block,
+                                   .writer = writer,
+                                   .stop_fd = d->stop_fd};
+}
+
+struct writer_options writer_options(struct dbufd *d, unsigned i)
+{
+    struct writer_options options = {
+        .db_writer = db_writer(d->db, i),
+        .notify = &d->notify,
+        .source = source_options(d, d->config, d->seed, i),
+        .core = d->cpus.writer_cores[i],
+        .rate = rate_of(d->config, i),
+        .limit = UINT64_MAX,
+        .stop = &d->stop,
+        .ended_fd = d->fds[FD_WRITERS_ENDED],
+    };
+    options.source.next_block = store_next_blocks(d->store)[i];
+    return options;
 }
 
 static int open_writer(struct dbufd *d, unsigned i)
 {
     const struct config *c = d->config;
-    const uint64_t rate = part_of(c->source_rate, c->writer_count, i);
-    const struct writer_options options = {
-        .db_writer = db_writer(d->db, i),
-        .notify = &d->notify,
-        .source = {.kind = (enum source_kind)c->source_type,
-                   .framing = (enum source_framing)c->source_framing,
-                   .path = c->source_path,
-                   .seed = d->seed,
-                   .min_block = c->source_min_block,
-                   .max_block = c->source_max_block,
-                   .writer = i,
-                   .next_block = store_next_blocks(d->store)[i],
-                   .stop_fd = d->stop_fd},
-        .core = d->cpus.writer_cores[i],
-        .rate = c->source_rate != 0 && rate == 0 ? 1 : rate,
-        .limit = c->source_limit == 0 ? UINT64_MAX : part_of(c->source_limit, c->writer_count, i),
-        .stop = &d->stop,
-        .ended_fd = d->fds[FD_WRITERS_ENDED],
-    };
-    return writer_open(&d->writers[i], &options);
+    struct writer_options options = writer_options(d, i);
+    if (c->source_limit != 0)
+        options.limit = part_of(c->source_limit, c->writer_count, i);
+    return writer_open(&d->writers[i], &options, NULL);
 }
 
 int open_writers(struct dbufd *d)

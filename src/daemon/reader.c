@@ -32,10 +32,19 @@ struct reader {
     struct reader_options options;
     struct extent_header **extents; /* of the half being stored */
     pthread_t thread;
-    pthread_mutex_t storing; /* the thread's from storing a half until it is freed, but for its rests */
+    pthread_mutex_t
+        storing; /* the thread's from storing a half until it is freed, but for its rests */
     struct thread kernels; /* what the kernel knows of it */
     uint64_t housekeeping_told_ns;
     _Atomic bool rotate_asked; /* set by the main thread, taken back by the reader's */
+
+    struct reader_tuning tuning; /* the thread's */
+
+    /* Written by the main thread, read by the thread. */
+    _Atomic bool keep_stream; /* before db_close, which orders it */
+    _Atomic bool tuned;       /* there is a new tuning in: */
+    pthread_mutex_t lock;
+    struct reader_tuning new_tuning; /* under lock */
 
     /* Written by the thread alone, read by the main thread. */
     _Atomic int state;
@@ -99,6 +108,19 @@ static void tell_disk_resumed(struct reader *r, uint64_t since_ns)
                  "storing goes on after %" PRIu64 " s", seconds);
 }
 
+/* Goes by what the main thread has asked for since. */
+static void take_tuning(struct reader *r)
+{
+    /* With reader_tune's the pair of db.c's F2: it finds the other half free, or is seen here. */
+    if (!atomic_load_explicit(&r->tuned, memory_order_seq_cst))
+        return;
+    (void)pthread_mutex_lock(&r->lock);
+    atomic_store_explicit(&r->tuned, false, memory_order_relaxed);
+    r->tuning = r->new_tuning;
+    (void)pthread_mutex_unlock(&r->lock);
+    store_tune(r->options.store, &r->tuning.store);
+}
+
 /* Calls `step` until it succeeds, however long that takes. */
 static void insist(struct reader *r, int (*step)(struct reader *r, size_t count), size_t count)
 {
@@ -120,6 +142,7 @@ static void insist(struct reader *r, int (*step)(struct reader *r, size_t count)
         (void)pthread_mutex_unlock(&r->storing);
         (void)nanosleep(&rest, NULL);
         (void)pthread_mutex_lock(&r->storing);
+        take_tuning(r); /* it may be what lets it go on */
     }
     if (since_ns != 0) {
         tell_disk_resumed(r, since_ns);
@@ -163,7 +186,7 @@ static void disk_write(struct reader *r, const struct db_half *half)
         struct extent_header *extent = db_half_extent(half, i);
         if (extent == NULL)
             continue;
-        if (r->options.self_check)
+        if (r->tuning.self_check)
             check_extent(extent);
         r->extents[count++] = extent;
     }
@@ -219,6 +242,15 @@ static void aux_work(struct reader *r, uint64_t bytes, uint64_t took_ns)
     }
 }
 
+/* As db_read. A tuning that comes while it sleeps wakes it, and holds for the half that it then gets. */
+static int read_half(struct reader *r, struct db_half *ret)
+{
+    take_tuning(r);
+    int rc = db_read(r->options.db, r->tuning.flush_ns, ret);
+    take_tuning(r);
+    return rc;
+}
+
 static void *reader_main(void *argument)
 {
     struct reader *r = argument;
@@ -228,7 +260,7 @@ static void *reader_main(void *argument)
     int rc;
 
     thread_begin(&r->kernels, "reader");
-    while ((rc = db_read(o->db, o->flush_ns, &half)) != 0) {
+    while ((rc = read_half(r, &half)) != 0) {
         uint64_t bytes = 0, took_ns = 0;
         if (rc == 1) {
             const uint64_t before_bytes = store_account(o->store).bytes;
@@ -246,7 +278,10 @@ static void *reader_main(void *argument)
     }
     (void)pthread_mutex_lock(&r->storing);
     set_state(r, READER_STORING);
-    insist(r, finish_step, 0);
+    if (!atomic_load_explicit(&r->keep_stream, memory_order_relaxed))
+        insist(r, finish_step, 0);
+    else
+        take_rotation(r);
     thread_end(&r->kernels);
     set_state(r, READER_WAITING);
     (void)pthread_mutex_unlock(&r->storing);
@@ -262,12 +297,12 @@ int reader_start(struct reader **ret, const struct reader_options *options)
         return -ENOMEM;
     int rc = -ENOMEM;
     r->options = *options;
+    r->tuning = options->tuning;
     r->extents = calloc(db_state(options->db).extent_count, sizeof(struct extent_header *));
     if (r->extents == NULL)
         goto fail;
-    rc = -pthread_mutex_init(&r->storing, NULL);
-    if (rc < 0)
-        goto fail;
+    (void)pthread_mutex_init(&r->storing, NULL); /* cannot fail without attributes */
+    (void)pthread_mutex_init(&r->lock, NULL);
     rc = cpus_start_thread(&r->thread, options->core, reader_main, r);
     if (rc < 0)
         goto fail;
@@ -295,6 +330,20 @@ void reader_resume(struct reader *r)
     (void)pthread_mutex_unlock(&r->storing);
 }
 
+void reader_keep_stream(struct reader *r)
+{
+    atomic_store_explicit(&r->keep_stream, true, memory_order_relaxed);
+}
+
+void reader_tune(struct reader *r, const struct reader_tuning *tuning)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    r->new_tuning = *tuning;
+    atomic_store_explicit(&r->tuned, true, memory_order_seq_cst);
+    (void)pthread_mutex_unlock(&r->lock);
+    db_seal(r->options.db); /* it may sleep for as long as it was told before */
+}
+
 void reader_rotate(struct reader *r)
 {
     atomic_store_explicit(&r->rotate_asked, true, memory_order_relaxed);
@@ -305,6 +354,7 @@ void reader_join(struct reader *r)
     int rc = pthread_join(r->thread, NULL);
     assert(rc == 0);
     (void)pthread_mutex_destroy(&r->storing);
+    (void)pthread_mutex_destroy(&r->lock);
     free(r->extents);
     free(r);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The reader: the thread that runs db_read -> disk_write -> aux_work, and after db_close finishes the
- * stream. Started and joined by the main thread; adds 1 to ended_fd when all is stored.
+ * stream, if that is not to go on. Started and joined by the main thread; adds 1 to ended_fd when all is stored.
  */
 #ifndef DBUFD_DAEMON_READER_H
 #define DBUFD_DAEMON_READER_H
@@ -15,14 +15,20 @@
 
 enum { TIME_CLASSES = 32 }; /* times by power of two of microseconds */
 
+/* What may be another while it runs. */
+struct reader_tuning {
+    uint64_t flush_ns; /* the longest that db_read waits */
+    bool self_check;   /* walk every block before it is stored: debug_mode */
+    struct store_tuning store;
+};
+
 struct reader_options {
     struct db *db;
     struct store *store;
     const struct notify *notify;
-    uint64_t flush_ns; /* the longest that db_read waits */
-    int core;          /* to be pinned to; < 0: nowhere */
-    int ended_fd;      /* eventfd */
-    bool self_check;   /* walk every block before it is stored: debug_mode */
+    struct reader_tuning tuning; /* as the store is already */
+    int core;                    /* to be pinned to; < 0: nowhere */
+    int ended_fd;                /* eventfd */
 };
 
 struct reader;
@@ -35,6 +41,11 @@ int reader_start(struct reader **ret, const struct reader_options *options);
 bool reader_pause(struct reader *reader);
 void reader_resume(struct reader *reader);
 
+/* When db_close has it end, the stream is not finished: it will go on. Before db_close. */
+void reader_keep_stream(struct reader *reader);
+
+/* It goes by this from now on, even where it waits for a disk that refuses. */
+void reader_tune(struct reader *reader, const struct reader_tuning *tuning);
 /* Makes it end the segment and begin the next one as soon as it is between two halves: at once while
  * blocks come, else when flush_ns is over. Asked twice before that it does it once. */
 void reader_rotate(struct reader *reader);

@@ -35,11 +35,11 @@ static void gather_heap(struct stats *ret)
     ret->heap_resident_bytes = heap_figure("stats.resident");
 }
 
-static void gather_writers(const struct stats_sources *sources, struct stats *ret)
+static void gather_db(struct db *db, unsigned writer_count, struct stats *ret)
 {
     ret->writer_bytes_least = UINT64_MAX;
-    for (unsigned i = 0; i < sources->writer_count; i++) {
-        const struct db_account in = db_account(db_writer(sources->db, i));
+    for (unsigned i = 0; i < writer_count; i++) {
+        const struct db_account in = db_account(db_writer(db, i));
         ret->accepted_blocks += in.blocks;
         ret->accepted_bytes += in.bytes;
         ret->held_usec += in.held_ns / 1000;
@@ -48,9 +48,14 @@ static void gather_writers(const struct stats_sources *sources, struct stats *re
             ret->writer_bytes_least = in.bytes;
         if (in.bytes > ret->writer_bytes_most)
             ret->writer_bytes_most = in.bytes;
+    }
+}
 
+static void gather_writers(struct writer *const writers[], unsigned writer_count, struct stats *ret)
+{
+    for (unsigned i = 0; i < writer_count; i++) {
         struct writer_account account;
-        writer_account(sources->writers[i], &account);
+        writer_account(writers[i], &account);
         ret->lines_cut += account.lines_cut;
         for (int class = 0; class < SIZE_CLASSES; class ++)
             ret->sizes[class] += account.sizes[class];
@@ -59,14 +64,15 @@ static void gather_writers(const struct stats_sources *sources, struct stats *re
 
 static void gather_store(const struct store_account *out, struct stats *ret)
 {
-    ret->persisted_blocks = out->blocks;
-    ret->persisted_bytes = out->bytes;
-    ret->file_bytes = out->file_bytes;
-    ret->segments = out->segments;
-    ret->segments_deleted = out->segments_deleted;
-    ret->write_usec = out->write_ns / 1000;
-    ret->sync_usec = out->sync_ns / 1000;
-    ret->syncs = out->syncs;
+    ret->persisted_blocks += out->blocks;
+    ret->persisted_bytes += out->bytes;
+    ret->durable_bytes += out->durable_bytes;
+    ret->file_bytes += out->file_bytes;
+    ret->segments += out->segments;
+    ret->segments_deleted += out->segments_deleted;
+    ret->write_usec += out->write_ns / 1000;
+    ret->sync_usec += out->sync_ns / 1000;
+    ret->syncs += out->syncs;
     ret->digest = out->digest;
 }
 
@@ -86,7 +92,7 @@ static uint64_t per_second(uint64_t now, uint64_t before, uint64_t elapsed_ns)
 void stats_gather(const struct stats_sources *sources, const struct stats *before,
                   struct stats *ret)
 {
-    *ret = (struct stats){0};
+    *ret = *sources->carried;
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail */
     ret->time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
@@ -94,12 +100,13 @@ void stats_gather(const struct stats_sources *sources, const struct stats *befor
     /* The order matters: see the header. */
     const struct store_account out = store_account(sources->store);
     gather_store(&out, ret);
-    gather_writers(sources, ret);
+    gather_db(sources->db, sources->writer_count, ret);
+    gather_writers(sources->writers, sources->writer_count, ret);
     assert(ret->accepted_bytes >= ret->persisted_bytes);
     assert(ret->accepted_blocks >= ret->persisted_blocks);
     ret->buffered_bytes = ret->accepted_bytes - ret->persisted_bytes - ret->dropped_bytes;
     ret->buffered_blocks = ret->accepted_blocks - ret->persisted_blocks - ret->dropped_blocks;
-    ret->at_risk_bytes = ret->accepted_bytes - ret->dropped_bytes - out.durable_bytes;
+    ret->at_risk_bytes = ret->accepted_bytes - ret->dropped_bytes - ret->durable_bytes;
 
     const uint64_t elapsed_ns = ret->time_ns - before->time_ns;
     ret->in_bytes_per_sec = per_second(ret->accepted_bytes, before->accepted_bytes, elapsed_ns);
@@ -108,7 +115,7 @@ void stats_gather(const struct stats_sources *sources, const struct stats *befor
 
     struct reader_account reader;
     reader_account(sources->reader, &reader);
-    ret->halves = reader.halves;
+    ret->halves += reader.halves;
     ret->last_half_bytes_per_sec = reader.last_bytes_per_sec;
     ret->disk_error = reader.disk_error;
     if (reader.disk_held_since_ns != 0)
@@ -121,10 +128,27 @@ void stats_gather(const struct stats_sources *sources, const struct stats *befor
 
 void stats_gather_preemptions(const struct stats_sources *sources, struct stats *ret)
 {
-    ret->reader_preemptions = reader_preemptions(sources->reader);
-    ret->writer_preemptions = 0;
+    ret->reader_preemptions += reader_preemptions(sources->reader);
     for (unsigned i = 0; i < sources->writer_count; i++)
         ret->writer_preemptions += writer_preemptions(sources->writers[i]);
+}
+
+void stats_carry(const struct stats_sources *replaced, struct stats *carried)
+{
+    struct reader_account reader;
+    if (replaced->db != NULL)
+        gather_db(replaced->db, replaced->writer_count, carried);
+    if (replaced->store != NULL) {
+        const struct store_account out = store_account(replaced->store);
+        gather_store(&out, carried);
+    }
+    gather_writers(replaced->writers, replaced->writer_count, carried);
+    reader_account(replaced->reader, &reader);
+    carried->halves += reader.halves;
+    stats_gather_preemptions(replaced, carried);
+    /* These are of the parts that are there. */
+    carried->writer_bytes_least = carried->writer_bytes_most = 0;
+    carried->digest = 0;
 }
 
 /* ---- In words

@@ -26,12 +26,14 @@ struct stats {
 #undef GAUGE
     uint64_t time_ns;             /* CLOCK_MONOTONIC */
     uint64_t sizes[SIZE_CLASSES]; /* accepted blocks by size class */
+    uint64_t durable_bytes;       /* of those persisted, what a power cut cannot take */
     uint64_t disk_held_sec;       /* 0: the disk is well */
     int disk_error;               /* errno, while held */
     const char *crash_buffer;     /* what is in force */
 };
 
 struct stats_sources {
+    const struct stats *carried; /* the counters of parts that were replaced: see stats_carry */
     struct db *db;
     const struct store *store;
     const struct reader *reader;
@@ -43,6 +45,10 @@ struct stats_sources {
 /* Gathers everything; the rates are those since `before` (all zero: since the start). */
 void stats_gather(const struct stats_sources *sources, const struct stats *before,
                   struct stats *ret);
+
+/* Adds the counters of parts that are to be replaced to those of their forerunners; NULL: that part
+ * stays. Their threads have ended, and what was accepted is stored. */
+void stats_carry(const struct stats_sources *replaced, struct stats *carried);
 
 /* Adds what costs a file for each thread: how often they were preempted. */
 void stats_gather_preemptions(const struct stats_sources *sources, struct stats *ret);

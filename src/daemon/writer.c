@@ -35,11 +35,15 @@ struct writer {
     _Atomic uint64_t lines_cut;
 
     _Alignas(LINE_BYTES) struct writer_options options;
+    _Atomic int order;     /* enum writer_order; the main thread's */
+    _Atomic uint64_t rate; /* the main thread's */
     struct source *source;
     uint64_t taken;    /* bytes so far, of limit */
-    uint64_t begun_ns; /* when the rate began to count */
+    uint64_t paced_by; /* the rate */
+    uint64_t begun_ns; /* when it began to count */
     uint64_t paced;    /* bytes since then */
     bool stopping;
+    bool paused;
     int error;
     bool started;
     pthread_t thread;
@@ -53,23 +57,35 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * second_ns + (uint64_t)now.tv_nsec;
 }
 
-/* Sleeps until the rate allows the next block, or stop. */
-static void pace(struct writer *w)
+/* False: the rate does not allow the next block yet; it has slept a while, or until stop. */
+static bool pace(struct writer *w)
 {
-    const uint64_t rate = w->options.rate;
+    const uint64_t rate = atomic_load_explicit(&w->rate, memory_order_relaxed);
     const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+    if (rate == 0)
+        return true;
+    if (rate != w->paced_by) {
+        w->paced_by = rate;
+        w->begun_ns = now_ns;
+        w->paced = 0;
+    }
     const uint64_t due_ns =
         w->begun_ns + (uint64_t)((double)w->paced / (double)rate * (double)second_ns);
     if (due_ns > now_ns + pace_slack_ns) {
-        struct timespec rest = {.tv_sec = (time_t)((due_ns - now_ns) / second_ns),
-                                .tv_nsec = (long)((due_ns - now_ns) % second_ns)};
+        /* No longer than a second: the rate may become another one. */
+        const uint64_t rest_ns = due_ns - now_ns < second_ns ? due_ns - now_ns : second_ns;
+        struct timespec rest = {.tv_sec = (time_t)(rest_ns / second_ns),
+                                .tv_nsec = (long)(rest_ns % second_ns)};
         struct pollfd stop = {.fd = w->options.source.stop_fd, .events = POLLIN};
         (void)ppoll(&stop, 1, &rest, NULL); /* early or not: the next round looks again */
-    } else if (due_ns + second_ns < now_ns) {
+        return rest_ns == due_ns - now_ns;
+    }
+    if (due_ns + second_ns < now_ns) {
         /* It was held, or had no data: what it missed is not caught up with a burst. */
         w->begun_ns = now_ns;
         w->paced = 0;
     }
+    return true;
 }
 
 /* What the source has already taken from outside still comes out of it; then it ends. */
@@ -125,13 +141,18 @@ static void account_data(struct writer *w, const struct block_info *block)
     w->paced += block->bytes;
 }
 
-/* One block, or one wait for it. 1: go on; 0: at the end; -errno: broken. */
+/* One block, or one wait for it. 1: go on; 0: at the end, or paused; -errno: broken. */
 static int cycle(struct writer *w)
 {
-    if (atomic_load_explicit(w->options.stop, memory_order_relaxed))
+    const int order = atomic_load_explicit(&w->order, memory_order_relaxed);
+    if (order == WRITER_END || atomic_load_explicit(w->options.stop, memory_order_relaxed))
         stop_source(w);
-    if (w->options.rate != 0 && !w->stopping)
-        pace(w);
+    else if (order == WRITER_PAUSE) {
+        w->paused = true;
+        return 0;
+    }
+    if (!w->stopping && !pace(w))
+        return 1;
 
     struct block_info block;
     int rc = produce_data(w, &block);
@@ -155,7 +176,8 @@ static void tell_end(const struct writer *w, int rc)
         notify_event(w->options.notify, EVENT_SOURCE_BROKEN, fields, 2,
                      "writer %u: its %s source%s%s broke: %s; it ends, what it had read is kept",
                      s->writer, kind, s->path[0] != '\0' ? " " : "", s->path, strerror(-rc));
-    else if (!w->stopping && s->kind != SOURCE_RANDOM) /* that one ends at its limit only */
+    else if (!w->stopping && !w->paused &&
+             s->kind != SOURCE_RANDOM) /* that one ends at its limit only */
         notify_event(w->options.notify, EVENT_SOURCE_ENDED, fields, 2,
                      "writer %u: its %s source has ended", s->writer, kind);
 }
@@ -167,7 +189,6 @@ static void *writer_main(void *argument)
     char name[LINE_BYTES];
     (void)snprintf(name, sizeof(name), "writer-%u", w->options.source.writer);
     thread_begin(&w->kernels, name);
-    w->begun_ns = clock_ns(CLOCK_MONOTONIC);
 
     int rc = 1;
     while (rc == 1)
@@ -180,14 +201,27 @@ static void *writer_main(void *argument)
     return NULL;
 }
 
-int writer_open(struct writer **ret, const struct writer_options *options)
+int writer_open_ended(struct writer **ret, const struct writer_options *options)
 {
     struct writer *w = aligned_alloc(LINE_BYTES, sizeof(*w));
     if (w == NULL)
         return -ENOMEM;
     memset(w, 0, sizeof(*w));
     w->options = *options;
-    int rc = source_open(&w->source, &options->source);
+    atomic_init(&w->rate, options->rate);
+    *ret = w;
+    return 0;
+}
+
+int writer_open(struct writer **ret, const struct writer_options *options, struct source *source)
+{
+    struct writer *w;
+    int rc = writer_open_ended(&w, options);
+    if (rc < 0)
+        return rc;
+    w->source = source;
+    if (source == NULL)
+        rc = source_open(&w->source, &options->source);
     if (rc < 0) {
         free(w);
         return rc;
@@ -203,12 +237,38 @@ int writer_start(struct writer *w)
     return rc;
 }
 
-int writer_close(struct writer *w)
+void writer_order(struct writer *w, enum writer_order order)
+{
+    atomic_store_explicit(&w->order, (int)order, memory_order_relaxed);
+}
+
+void writer_set_rate(struct writer *w, uint64_t rate)
+{
+    atomic_store_explicit(&w->rate, rate, memory_order_relaxed);
+}
+
+static void join(struct writer *w)
 {
     if (w->started) {
         int rc = pthread_join(w->thread, NULL);
         assert(rc == 0);
     }
+    w->started = false;
+}
+
+struct source *writer_take_source(struct writer *w, int *ret_rc)
+{
+    join(w);
+    struct source *source = w->paused ? w->source : NULL;
+    if (source != NULL)
+        w->source = NULL;
+    *ret_rc = w->error;
+    return source;
+}
+
+int writer_close(struct writer *w)
+{
+    join(w);
     const int error = w->error;
     source_close(w->source);
     free(w);

@@ -3,8 +3,8 @@
  * A writer: the thread that runs produce_data -> db_write -> account_data.
  *
  * Opened, started and closed by the main thread. It ends by itself when its source ends, when its share of
- * source.limit is reached, or soon after stop_fd became readable and writer_stop was called; it then
- * adds 1 to ended_fd.
+ * source.limit is reached, or, soon after stop_fd became readable, if *stop is set or writer_order has
+ * told it to; it then adds 1 to ended_fd. The source of a writer that was paused can go on in another one.
  */
 #ifndef DBUFD_DAEMON_WRITER_H
 #define DBUFD_DAEMON_WRITER_H
@@ -23,7 +23,7 @@ struct writer_options {
     const struct notify *notify;
     struct source_options source;
     int core;                /* to be pinned to; < 0: nowhere */
-    uint64_t rate;           /* bytes a second of this writer; 0: as fast as it goes */
+    uint64_t rate;           /* bytes a second of this writer, to begin with; 0: as fast as it goes */
     uint64_t limit;          /* bytes of this writer; UINT64_MAX: no end */
     const _Atomic bool *stop; /* read before every block */
     int ended_fd;            /* eventfd */
@@ -31,11 +31,30 @@ struct writer_options {
 
 struct writer;
 
-/* Opens the source. -errno: *ret untouched, nothing left behind. */
-int writer_open(struct writer **ret, const struct writer_options *options);
+/* `source` is the writer's if that succeeds; NULL: it opens one by the options. -errno: *ret untouched,
+ * nothing left behind. */
+int writer_open(struct writer **ret, const struct writer_options *options, struct source *source);
+
+/* The same without a source: a writer whose source has ended already, not to be started. */
+int writer_open_ended(struct writer **ret, const struct writer_options *options);
 
 /* Starts the thread. -errno: it is as if it had not been called. */
 int writer_start(struct writer *writer);
+
+/* What it has to do when it is to end: */
+enum writer_order {
+    WRITER_GO,    /* nothing: it goes on */
+    WRITER_PAUSE, /* end at the next block; what its source has read stays in it */
+    WRITER_END    /* end as for *stop: what its source has read comes out first */
+};
+void writer_order(struct writer *writer, enum writer_order order);
+
+/* Another rate, from now on. */
+void writer_set_rate(struct writer *writer, uint64_t rate);
+
+/* Waits for the thread to end. Its source, if it was paused: the caller's from then on. NULL: it has
+ * ended, and *ret_rc is 0 or the -errno that broke it. */
+struct source *writer_take_source(struct writer *writer, int *ret_rc);
 
 /* Waits for the thread, if there is one, to end, closes the source and frees it. Returns 0, or the
  * -errno that broke its source. */

@@ -103,6 +103,10 @@ int segment_cut(struct segment *segment, uint64_t bytes);
  * which name the file has then. -EEXIST: there is such a file. */
 int segment_publish(struct segment *segment, char *path);
 
+/* Gives the file another name, durably, whatever has it already. segment->path says which name it has
+ * then, whatever comes of it. */
+int segment_rename(struct segment *segment, const char *path);
+
 /* Whether the file is still at its path. 0: yes. -ESTALE: it was moved away. -ENOENT: it has no
  * name any more, so that what was written is lost to all. */
 int segment_look(const struct segment *segment);

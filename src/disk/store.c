@@ -66,6 +66,22 @@ static int look_at_path(const char *path)
     return S_ISREG(status.st_mode) ? 0 : -EBADMSG;
 }
 
+static struct random_parameters random_of(const struct store_options *options)
+{
+    if (!options->random)
+        return (struct random_parameters){0};
+    return (struct random_parameters){.random = 1,
+                                      .seed = options->seed,
+                                      .min_block = options->min_block,
+                                      .max_block = options->max_block};
+}
+
+static bool same_random(const struct random_parameters *a, const struct random_parameters *b)
+{
+    return a->random == b->random && a->seed == b->seed && a->min_block == b->min_block &&
+           a->max_block == b->max_block;
+}
+
 static int allocate_store(struct store **ret, const struct store_options *options)
 {
     struct store *store = calloc(1, sizeof(*store));
@@ -76,15 +92,11 @@ static int allocate_store(struct store **ret, const struct store_options *option
     store->rotates = options->segment_bytes > 0 || options->segment_age_ns > 0;
     store->options.path = strdup(options->path);
     store->options.failover_path = options->failover_path ? strdup(options->failover_path) : NULL;
-    store->next_blocks = calloc(options->writer_count, sizeof(store->next_blocks[0]));
+    store->next_blocks = calloc(FORMAT_WRITERS_MAX, sizeof(store->next_blocks[0]));
     store->page = aligned_alloc(FORMAT_ALIGN, FORMAT_ALIGN + CHECKPOINT_STORED_MAX);
     if (!store->options.output)
         store->options.output = &output_pwrite;
-    if (options->random)
-        store->random = (struct random_parameters){.random = 1,
-                                                   .seed = options->seed,
-                                                   .min_block = options->min_block,
-                                                   .max_block = options->max_block};
+    store->random = random_of(options);
     bool raw = options->format == STORE_RAW;
     store->manner = (struct segment_manner){.direct = !raw && !options->buffered,
                                             .direct_only = !raw && options->direct_only,
@@ -102,7 +114,7 @@ static int allocate_store(struct store **ret, const struct store_options *option
 
 /* A segment holds at least one extent between its checkpoints, and no place that a header could not
  * name. */
-static void set_segment_bytes(struct store *store)
+void store_set_segment_bytes(struct store *store)
 {
     uint64_t most = (uint64_t)UINT32_MAX * FORMAT_ALIGN;
     uint64_t least = FORMAT_ALIGN + 2 * tally_checkpoint_bytes(&store->tally) +
@@ -239,8 +251,9 @@ static int open_raw(struct store *store, const struct stream_files *files)
     return 0;
 }
 
-/* What a killed run was making ready would keep its room for ever if none were made again. */
-static int remove_next(const struct store *store, const char *stream_path)
+/* What a killed run was making ready would keep its room for ever if none were made again. `ahead`: one is
+ * made ready there from now on. */
+static int clear_next(struct store *store, const char *stream_path, bool ahead)
 {
     const struct output *output = store->options.output;
     char *path;
@@ -249,8 +262,12 @@ static int remove_next(const struct store *store, const char *stream_path)
     if (rc < 0)
         return rc;
     rc = output->remove(output->context, path);
+    if (rc == -ENOENT)
+        rc = 0;
+    if (rc == 0 && ahead)
+        rc = prepare_open(&store->prepare, output, path, store->options.own_thread);
     free(path);
-    return rc == -ENOENT ? 0 : rc;
+    return rc;
 }
 
 /* The newest file is the only one that a killed process can have had writes in flight to. */
@@ -287,9 +304,11 @@ static int open_files(struct store *store)
     if (rc == 0 && other)
         rc = stream_lock(other, &store->other_lock);
     if (rc == 0)
-        rc = remove_next(store, store->options.path);
+        rc =
+            clear_next(store, store->options.path,
+                       store->options.format == STORE_SEGMENTS && store->options.segment_bytes > 0);
     if (rc == 0 && other)
-        rc = remove_next(store, other);
+        rc = clear_next(store, other, /* ahead= */ false);
     if (rc == 0)
         rc = store_list(store, &files);
     if (rc < 0)
@@ -301,6 +320,15 @@ static int open_files(struct store *store)
                                                 : open_segments(store, &files);
     stream_files_free(&files);
     return rc;
+}
+
+/* The stream has these writers from here on, or more. */
+static void take_writers(struct store *store)
+{
+    if (store->tally.writer_count < store->options.writer_count)
+        store->tally.writer_count = store->options.writer_count;
+    for (unsigned w = 0; w < store->options.writer_count; w++)
+        store->next_blocks[w] = store->tally.writers[w].next_block;
 }
 
 static int open_stream(struct store *store)
@@ -321,13 +349,10 @@ static int open_stream(struct store *store)
         rc = open_files(store);
     if (rc < 0)
         return rc;
-    if (store->tally.writer_count < store->options.writer_count)
-        store->tally.writer_count = store->options.writer_count;
-    for (unsigned w = 0; w < store->options.writer_count; w++)
-        store->next_blocks[w] = store->tally.writers[w].next_block;
+    take_writers(store);
     store->first_bytes = store->tally.bytes;
     atomic_store(&store->account.digest, store->tally.digest);
-    set_segment_bytes(store);
+    store_set_segment_bytes(store);
     store->gaps = store->options.before != NULL;
     store->options.before = NULL; /* it was valid until here */
     rc = store_begin(store);
@@ -397,6 +422,46 @@ int store_write(struct store *store, struct extent_header *const extents[], size
     return rc;
 }
 
+void store_tune(struct store *store, const struct store_tuning *tuning)
+{
+    struct store_options *options = &store->options;
+
+    options->durability = tuning->durability;
+    options->sync_interval_ns = tuning->sync_interval_ns;
+    options->segment_bytes = tuning->segment_bytes;
+    options->segment_age_ns = tuning->segment_age_ns;
+    options->retain_bytes = tuning->retain_bytes;
+    options->retain_age_ns = tuning->retain_age_ns;
+    options->full_deletes = tuning->full_deletes;
+    options->min_free_bytes = tuning->min_free_bytes;
+    store->rotates = options->segment_bytes > 0 || options->segment_age_ns > 0;
+    store_set_segment_bytes(store);
+    store->retention_due = true;
+}
+
+void store_change(struct store *store, const struct store_change *change)
+{
+    struct store_options *options = &store->options;
+    const unsigned writers = store->tally.writer_count;
+
+    assert(!store->finished && !store->pending);
+    assert(change->writer_count > 0 && change->writer_count <= FORMAT_WRITERS_MAX);
+    options->extent_bytes_max = change->extent_bytes_max;
+    options->writer_count = change->writer_count;
+    options->random = change->random;
+    options->seed = change->seed;
+    options->min_block = change->min_block;
+    options->max_block = change->max_block;
+
+    const struct random_parameters random = random_of(options);
+    take_writers(store);
+    store_set_segment_bytes(store);
+    if (store->tally.writer_count != writers || !same_random(&random, &store->random))
+        store->checkpoint_due = true;
+    store->random = random;
+    store_mark(store);
+}
+
 bool store_rotate(struct store *store)
 {
     if (store->device)
@@ -437,8 +502,8 @@ int store_housekeep(struct store *store)
     int rotated = rotate_if_asked(store);
     int synced = sync_by_interval(store);
     store_look_at_age(store);
+    int retained = store_retain(store); /* first: what it gives up may be the next */
     int prepared = store_prepare_next(store);
-    int retained = store_retain(store);
 
     if (rotated < 0)
         return rotated;
@@ -472,9 +537,7 @@ void store_free(struct store *store)
 {
     if (!store)
         return;
-    if (store->next.path)
-        (void)segment_discard(
-            &store->next); /* an empty file of a hidden name, taken over next time */
+    prepare_close(store->prepare);
     segment_close(&store->segment);
     stream_unlock(&store->other_lock);
     stream_unlock(&store->lock);

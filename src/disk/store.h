@@ -84,6 +84,7 @@ struct store_options {
     uint64_t min_free_bytes;   /* of the file system; less left counts as ENOSPC */
     size_t extent_bytes_max;   /* the largest extent that will come */
     unsigned writer_count;
+    bool own_thread;  /* to make the next segment ready; `output` is called from there, too */
     bool buffered;    /* do not try O_DIRECT */
     bool direct_only; /* do not go without: -EINVAL. Of segments in files only */
     bool random; /* the blocks are the random source's, with these parameters: */
@@ -131,6 +132,31 @@ int store_write(struct store *store, struct extent_header *const extents[], size
  * sync by interval, make the next segment ready, delete what retention no longer keeps. A segment goes
  * only when it is closed, and all that is in it durable. -errno if some of it failed; call again later. */
 int store_housekeep(struct store *store);
+
+/* How an open stream is stored may change, and whose blocks are. */
+struct store_tuning {
+    enum store_durability durability;
+    uint64_t sync_interval_ns;
+    uint64_t segment_bytes, segment_age_ns;
+    uint64_t retain_bytes, retain_age_ns;
+    bool full_deletes;
+    uint64_t min_free_bytes;
+};
+struct store_change {
+    size_t extent_bytes_max;
+    unsigned writer_count;
+    bool random;
+    uint64_t seed;
+    uint32_t min_block, max_block;
+};
+
+/* From now on it is stored like this; a half that was refused too. Wait-free. */
+void store_tune(struct store *store, const struct store_tuning *tuning);
+
+/* From the next half on the blocks are these; a checkpoint in front of them says so, where whoever
+ * verifies the stream must know. store_next_blocks is anew what each writer goes on with. Between two
+ * halves, by whichever thread stands in for the reader. Wait-free. */
+void store_change(struct store *store, const struct store_change *change);
 
 /* The segment shall end: the next store_housekeep, or store_write, closes it and begins a new one,
  * even if there is no block in it. False: a device has no segments. */

@@ -61,10 +61,11 @@ static int take_lock(struct store *store, struct stream_lock *lock)
 static int begin_at(struct store *store, bool away, int (*begin)(struct store *store))
 {
     struct stream_lock *lock = away ? &store->other_lock : &store->lock;
+    struct segment next;
 
     store->away = away;
-    if (away && store->next.path) /* it was made ready at the own place */
-        (void)segment_discard(&store->next);
+    if (away && store->prepare && prepare_take(store->prepare, &next))
+        (void)segment_discard(&next); /* it was made ready at the own place */
     int rc = take_lock(store, lock);
     if (rc == 0)
         rc = begin(store);

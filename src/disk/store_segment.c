@@ -217,12 +217,11 @@ static int fill_and_publish(struct store *store, struct segment *segment, uint64
 /* A new segment. -EEXIST: its number was taken by a stranger, the next one may be free. */
 static int begin_new(struct store *store)
 {
-    struct segment segment = store->next;
+    struct segment segment;
     uint64_t seq = store->tally.next_seq;
     uint64_t number = store->number + 1;
 
-    store->next = (struct segment){0};
-    if (!segment.path) {
+    if (!store->prepare || store->away || !prepare_take(store->prepare, &segment)) {
         int rc = create_next(store, &segment);
         if (rc < 0)
             return rc;
@@ -329,6 +328,7 @@ int store_begin(struct store *store)
     if (rc < 0)
         return rc;
     store->begun = true;
+    store->checkpoint_due = false;
     store->rotate_asked = false;
     store->begun_ns = clock_ns(CLOCK_MONOTONIC);
     store->begun_offset = store->segment.offset;
@@ -342,6 +342,24 @@ int store_begin(struct store *store)
                                              .offset = store->segment.offset});
     store_tell_target(store);
     return 0;
+}
+
+int store_restate(struct store *store)
+{
+    const uint64_t bytes = 2 * tally_checkpoint_bytes(&store->tally); /* room for the last one, too */
+    const uint64_t end = store->segment.offset + bytes;
+    int rc = 0;
+
+    if (!store->device && store->options.format == STORE_SEGMENTS)
+        rc = segment_reserve(&store->segment, end, store_ideal_end(store, end),
+                             store->options.min_free_bytes);
+    if (rc == 0)
+        rc = put_checkpoint(store, &store->segment, 0, 0);
+    if (rc == 0) {
+        store->checkpoint_due = false;
+        store_tell_target(store);
+    }
+    return rc;
 }
 
 /* ---- Ending ---- */
@@ -454,28 +472,13 @@ bool store_recover(struct store *store, int rc)
             return true;
         }
     }
-    if (store->next.path)
-        return segment_discard(&store->next) == 0;
+    struct segment next;
+    if (store->prepare && prepare_take(store->prepare, &next))
+        return segment_discard(&next) == 0;
     return store->options.full_deletes && rc != -EFBIG && store_delete_for_room(store);
 }
 
 /* ---- Ahead and behind ---- */
-
-int store_prepare_next(struct store *store)
-{
-    if (!store->begun || store->next.path || store->options.segment_bytes == 0 || store->device ||
-        store->options.format == STORE_RAW || store->away ||
-        store->segment.offset < store->segment_bytes_max / 2)
-        return 0;
-    int rc = create_next(store, &store->next);
-    if (rc < 0)
-        return rc;
-    rc = segment_reserve(&store->next, 0, store->segment_bytes_max, store->options.min_free_bytes);
-    store_note_manner(store, &store->next);
-    if (rc < 0)
-        (void)segment_discard(&store->next); /* the next try takes the name over */
-    return rc;
-}
 
 void store_look_at_age(struct store *store)
 {

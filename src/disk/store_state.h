@@ -4,7 +4,7 @@
  * extents into the open segment), store_segment.c (opening, closing and leaving segments),
  * store_retain.c (deleting them), store_place.c (where they are).
  *
- * Members: [I] never changes after store_open, [R] the reader's thread only, [A] written by the
+ * Members: [I] never changes after store_open, [R] the reader's thread only (or whose place it takes), [A] written by the
  * reader, read by anyone.
  */
 #ifndef DBUFD_DISK_STORE_STATE_H
@@ -13,12 +13,17 @@
 #include <limits.h>
 #include <stdatomic.h>
 
+#include "prepare.h"
 #include "segment.h"
 #include "store.h"
 #include "stream.h"
 #include "tally.h"
 
-enum { DOUBTFUL_MAX = 16 }; /* more than that is no disk */
+enum {
+    DOUBTFUL_MAX = 16, /* more than that is no disk */
+    IN_FLIGHT_EXTENTS = OUTPUT_IN_FLIGHT_MAX * IOV_MAX
+};
+
 /* Extents that lie one behind the other in the file, written by one call. */
 struct batch {
     struct iovec pieces[IOV_MAX];
@@ -44,17 +49,17 @@ struct account {
 };
 
 struct store {
-    struct store_options options;    /* [I] path is a copy */
-    struct random_parameters random; /* [I] */
+    struct store_options options;    /* [R] path is a copy */
+    struct random_parameters random; /* [R] */
     struct stream_lock lock;         /* [I] path NULL: a device, not locked */
     struct stream_lock other_lock;   /* [I] of failover_path */
     uint8_t uuid[16];                /* [I] */
-    uint64_t *next_blocks;           /* [I] as the stream was found */
-    uint64_t segment_bytes_max;      /* [I] a segment is closed rather than outgrow it */
+    uint64_t *next_blocks;           /* [R] as the stream was found, or changed */
+    uint64_t segment_bytes_max;      /* [R] a segment is closed rather than outgrow it */
     uint64_t first_bytes;            /* [I] tally.bytes as the stream was found */
     bool device;                     /* [I] */
     bool gaps;                       /* [I] writers may go on behind their next block */
-    bool rotates;                    /* [I] a run begins a segment of its own */
+    bool rotates;                    /* [R] a run begins a segment of its own */
 
     /* The stream */
     struct tally tally;   /* [R] of what is in its files */
@@ -75,6 +80,7 @@ struct store {
     bool begun;              /* [R] it is open and has its first checkpoint */
     bool created;            /* [R] by this run: it holds nothing from before */
     bool distrusted;         /* [R] a sync has failed */
+    bool checkpoint_due;     /* [R] what its last checkpoint says of the writers holds no more */
     uint64_t begun_ns;       /* [R] CLOCK_MONOTONIC: when it was begun */
     uint64_t begun_offset;   /* [R] behind its first checkpoint of this run */
     uint64_t begun_bytes;    /* [R] tally.bytes there */
@@ -84,7 +90,8 @@ struct store {
     uint64_t sync_time_ns;   /* [R] CLOCK_MONOTONIC of the last sync */
 
     /* The next one */
-    struct segment next;          /* [R] path NULL: none is ready */
+    struct prepare *prepare;      /* [I] makes it ready; NULL: nobody */
+    enum store_reason old_reason; /* [R] why what it replaces is deleted */
     struct segment_manner manner; /* [R] how to open it */
     char *resume_path;            /* [R] or else this one goes on, */
     uint64_t resume_offset;       /* [R] from here */
@@ -108,7 +115,8 @@ struct store {
     size_t page_written; /* [R] bytes of it; a device keeps them */
 
     struct batch batches[OUTPUT_IN_FLIGHT_MAX]; /* [R] of which writes are in flight */
-    struct account account;       /* [A] */
+    uint32_t data_bytes[IN_FLIGHT_EXTENTS];     /* [R] of extents, by index, that are in batches */
+    struct account account;                     /* [A] */
 };
 
 /* Counters have one writer: a plain store that others may read is enough. */
@@ -134,6 +142,12 @@ void store_note_manner(struct store *store, const struct segment *segment);
 /* Sees to it that there is an open segment with its first checkpoint in it. */
 int store_begin(struct store *store);
 
+/* How large a segment may become. */
+void store_set_segment_bytes(struct store *store);
+
+/* Puts the checkpoint that is due into the open segment. */
+int store_restate(struct store *store);
+
 /* How far to allocate when there must be room up to `end`. */
 uint64_t store_ideal_end(const struct store *store, uint64_t end);
 
@@ -156,8 +170,14 @@ void store_mark(struct store *store);
 /* Says where the half that is being stored goes on, if there is one. */
 void store_tell_target(const struct store *store);
 
-/* Makes the next segment ready. */
+/* ---- store_next.c ---- */
+
+/* Has the next segment made ready, if it is time. */
 int store_prepare_next(struct store *store);
+
+/* Has it made ready in the place of `old`, which is to be deleted: its file is used, or removed. Only
+ * if prepare_is_idle. */
+int store_replace_old(struct store *store, const struct stream_file *old, enum store_reason reason);
 
 /* Sees to it that a segment that is old enough ends. */
 void store_look_at_age(struct store *store);

@@ -23,6 +23,7 @@ case $suite in
 bookworm) machine_packages+=,libconfig9 ;;
 *) machine_packages+=,libconfig11 ;;
 esac
+machine_packages+=${MACHINE_PACKAGES:+,${MACHINE_PACKAGES// /,}} # what somebody wants to have there as well
 
 machine_needs() {
     local missing=

@@ -93,6 +93,56 @@ static void nothing_in_it_is_a_timeout_and_then_the_end(void **state)
     db_free(db);
 }
 
+static void sealing_brings_the_reader_by(void **state)
+{
+    (void)state;
+    struct db *db = open_db(2, 1, 0);
+    struct db_half half;
+    db_seal(db);
+    assert_int_equal(db_read(db, long_ns, &half), -ETIMEDOUT); /* at once, with nothing in it */
+    db_write(db_writer(db, 0), "x", 1, 0, 0);
+    db_seal(db);
+    assert_int_equal(db_read(db, long_ns, &half), 1);
+    assert_int_equal(db_half_extent(&half, 0)->block_count, 1);
+    db_seal(db); /* the other half is not free */
+    db_write(db_writer(db, 0), "y", 1, 0, 0);
+    db_release(db);
+    assert_int_equal(db_read(db, soon_ns, &half), 1);
+    assert_int_equal(db_half_extent(&half, 0)->first_block, 1);
+    db_free(db);
+}
+
+static void it_opens_again_after_the_end(void **state)
+{
+    (void)state;
+    struct db *db = open_db(2, 1, 0);
+    struct db_half half;
+    for (uint64_t block = 0; block < 5; block++) {
+        db_write(db_writer(db, 0), "x", 1, 0, 0);
+        db_close(db);
+        assert_int_equal(db_read(db, long_ns, &half), 1);
+        assert_int_equal(db_half_extent(&half, 0)->first_block, block);
+        db_release(db);
+        assert_int_equal(db_read(db, long_ns, &half), 0);
+        db_reopen(db);
+        assert_int_equal(db_read(db, 0, &half), -ETIMEDOUT);
+    }
+    assert_int_equal(db_account(db_writer(db, 0)).blocks, 5);
+    db_free(db);
+}
+
+static void next_blocks_can_come_later(void **state)
+{
+    (void)state;
+    struct db *db = open_db(2, 2, 0);
+    struct db_half half;
+    db_set_next_blocks(db, (const uint64_t[]){7, 9});
+    db_write(db_writer(db, 1), "x", 1, 0, 0);
+    assert_int_equal(db_read(db, soon_ns, &half), 1);
+    assert_int_equal(db_half_extent(&half, 0)->first_block, 9);
+    db_free(db);
+}
+
 static void close_gives_out_what_is_left(void **state)
 {
     (void)state;
@@ -299,6 +349,9 @@ int main(void)
         cmocka_unit_test(a_block_comes_out_as_it_went_in),
         cmocka_unit_test(an_empty_block_is_a_block),
         cmocka_unit_test(nothing_in_it_is_a_timeout_and_then_the_end),
+        cmocka_unit_test(sealing_brings_the_reader_by),
+        cmocka_unit_test(it_opens_again_after_the_end),
+        cmocka_unit_test(next_blocks_can_come_later),
         cmocka_unit_test(close_gives_out_what_is_left),
         cmocka_unit_test(room_given_back_stores_nothing),
         cmocka_unit_test(an_epoch_that_comes_again_brings_no_block_back),
