@@ -17,7 +17,7 @@ at=$(cd_tmp two)
 ln -s real.dbuf "$at/sym.dbuf"
 for size in 0 4MiB; do
     rm -f "$tmp/log"
-    "${dbufd[@]}" -o output.segment_size=$size -o output_file_path="$at/real.dbuf" --duration 20s 2>"$tmp/log" &
+    "${dbufd[@]}" -o output.segment_size=$size -o output_file_path="$at/real.dbuf" --duration 120s 2>"$tmp/log" &
     first=$!
     wait_for 10 grep -q 'buffer of' "$tmp/log"
     check "segment_size $size: a second daemon of the same name is refused" status_is 74 \

@@ -303,8 +303,8 @@ static inline enum fate draw(struct lots *lots, size_t entry)
 static inline void set_bytes(struct remains *remains, int file, uint64_t bytes)
 {
     if (bytes > remains->room[file]) {
-        remains->room[file] = bytes;
-        remains->data[file] = realloc(remains->data[file], bytes);
+        remains->room[file] = bytes * 2;
+        remains->data[file] = realloc(remains->data[file], bytes * 2);
         assert_non_null(remains->data[file]);
     }
     if (bytes > remains->bytes[file])
