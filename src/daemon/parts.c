@@ -113,6 +113,7 @@ int start_store(struct dbufd *d, const struct db_geometry *geometry)
     const struct config *c = d->config;
     const struct store_options options = {
         .path = c->output_file_path,
+        .failover_path = *c->output_failover_path != '\0' ? c->output_failover_path : NULL,
         .format = (enum store_format)c->output_format,
         .durability = (enum store_durability)c->output_durability,
         .sync_interval_ns = c->output_sync_interval,
@@ -122,6 +123,7 @@ int start_store(struct dbufd *d, const struct db_geometry *geometry)
         .retain_age_ns = c->output_retain_age,
         .full_deletes = c->output_disk_full == FULL_ROTATE,
         .min_free_bytes = c->output_min_free,
+        .own_thread = true,
         .buffered = c->output_io == IO_BUFFERED,
         .direct_only = c->output_io == IO_URING || c->output_io == IO_PWRITE,
         .extent_bytes_max = geometry->extent_bytes,
