@@ -26,11 +26,12 @@ REVISION ?= 1
 
 PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev liburing-dev
 PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind libc6-dbg spin systemd e2fsprogs \
+	xfsprogs btrfs-progs \
 	util-linux procps
 PACKAGES_DEB := dpkg-dev
 PACKAGES_SYSTEM := mmdebstrap systemd-container qemu-system-x86 lintian $(PACKAGES_DEB)
 PACKAGES_ARM64 := gcc-aarch64-linux-gnu qemu-user-static mmdebstrap file
-PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev
+PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev fio mbuffer
 
 # What only a newer service manager knows: it sends the signal of a reload itself, and waits until it is over.
 SYSTEMD_254 = $(shell pkg-config --atleast-version=254 libsystemd && echo yes)
@@ -119,6 +120,13 @@ bench-buffer:
 	@$(MAKE) --no-print-directory $(B)/bench-buffer
 	@$(B)/bench-buffer
 
+# Compares the whole process with what else writes to a disk; the lines are explained in tests/bench/disk.
+# It writes beside the build: B= on the disk that is meant.
+bench-disk:
+	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_BENCH) python3 util-linux
+	@$(MAKE) --no-print-directory all
+	@tests/bench/disk $(B)
+
 BENCH_BUFFER := $(wildcard tests/bench/buffer*.c tests/bench/buffer*.cc)
 BENCH_OBJECTS := $(patsubst %,$(B)/%.o,$(basename $(BENCH_BUFFER)))
 $(BENCH_OBJECTS): override CFLAGS += -isystem /usr/include/dpdk $(shell pkg-config --cflags glib-2.0 libdpdk 2>/dev/null | sed 's/-I/-isystem /g')
@@ -157,8 +165,8 @@ deb:
 clean:
 	rm -rf build
 
-bench: bench-buffer
+bench: bench-buffer bench-disk
 
-.PHONY: all deps run check check-trixie check-arm64 soak units bench bench-buffer install deb clean
+.PHONY: all deps run check check-trixie check-arm64 soak units bench bench-buffer bench-disk install deb clean
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -297,11 +297,30 @@ static void check_source(struct check *check)
 /* A name of 255 bytes, less the longest that is put into it: ".18446744073709551615.torn.1000". */
 enum { OUTPUT_NAME_MAX = 255 - 32 };
 
+/* A path that gets segments, whatever is there already. */
+static void check_segments_path(struct check *check, enum option_id id, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char why[PATH_MAX + 128];
+
+    if (strlen(slash != NULL ? slash + 1 : path) > OUTPUT_NAME_MAX)
+        fault(check, id, id,
+              "its file name is too long, must be at most %d bytes: the segments' numbers "
+              "are put into it",
+              OUTPUT_NAME_MAX);
+    if (!directory_problem(path, why))
+        return;
+    fault(check, id, id, "%s", why);
+    if (sandbox_inside()) {
+        directory_of(path, why);
+        sandbox_put_remedy(check->errors, why);
+    }
+}
+
 static void check_output(struct check *check)
 {
     const enum option_id id = OPTION_output_file_path;
     const char *path = check->config->output_file_path;
-    char why[PATH_MAX + 128];
     struct stat status;
 
     if (!good(check, id))
@@ -325,19 +344,36 @@ static void check_output(struct check *check)
         fault(check, id, id, "ends like a directory, must be the path of a file");
         return;
     }
-    const char *slash = strrchr(path, '/');
-    if (strlen(slash != NULL ? slash + 1 : path) > OUTPUT_NAME_MAX)
-        fault(check, id, id,
-              "its file name is too long, must be at most %d bytes: the segments' numbers "
-              "are put into it",
-              OUTPUT_NAME_MAX);
-    if (directory_problem(path, why)) { /* it gets segments, whatever is there already */
-        fault(check, id, id, "%s", why);
-        if (sandbox_inside()) {
-            directory_of(path, why);
-            sandbox_put_remedy(check->errors, why);
-        }
+    check_segments_path(check, id, path);
+}
+
+/* The other place: that of segments, and not the same. */
+static void check_failover(struct check *check)
+{
+    const enum option_id id = OPTION_output_failover_path, other = OPTION_output_file_path;
+    const char *path = check->config->output_failover_path;
+    const char *output = check->config->output_file_path;
+    char directory[PATH_MAX], output_directory[PATH_MAX];
+    struct stat status, output_status;
+
+    if (!good(check, id) || !good(check, other) || *path == '\0')
+        return;
+    if (stat(output, &output_status) == 0 && !S_ISREG(output_status.st_mode)) {
+        fault(check, id, other, "must be empty: output_file_path is %s and has no segments",
+              kind_of_file(output_status.st_mode));
+        return;
     }
+    if (path[strlen(path) - 1] == '/' || (stat(path, &status) == 0 && !S_ISREG(status.st_mode))) {
+        fault(check, id, id, "must be the path of a file, like output_file_path");
+        return;
+    }
+    directory_of(path, directory);
+    directory_of(output, output_directory);
+    if (stat(directory, &status) == 0 && stat(output_directory, &output_status) == 0 &&
+        status.st_dev == output_status.st_dev && status.st_ino == output_status.st_ino)
+        fault(check, id, other,
+              "must be in another directory than output_file_path, best on another disk");
+    check_segments_path(check, id, path);
 }
 
 static void check_io(struct check *check)
@@ -439,6 +475,7 @@ unsigned config_check(const struct config *config, const struct option_origin or
     check_rotation(&check);
     check_source(&check);
     check_output(&check);
+    check_failover(&check);
     check_io(&check);
     check_crash_buffer(&check);
     check_cpus(&check);

@@ -34,7 +34,7 @@ enum {
 };
 
 static const uint64_t second_ns = 1000000000;
-static const uint64_t repeat_ns = 60 * 1000000000ULL; /* between two messages about one trouble */
+static const uint64_t repeat_ns = 60 * 1000000000ULL;  /* between two messages about one trouble */
 static const uint64_t slowest_bytes_per_sec = 1000000; /* of a disk that is still one */
 
 static uint64_t now_ns(void)
@@ -92,8 +92,8 @@ static bool wait_for_disk(const struct dbufd *d, const struct found *found, stru
         trouble->told_ns = now;
         trouble->told_error = error;
     }
-    (void)snprintf(status, sizeof(status), "recovering; disk refuses for %" PRIu64 " s: %s", seconds,
-                   strerror(error));
+    (void)snprintf(status, sizeof(status), "recovering; disk refuses for %" PRIu64 " s: %s",
+                   seconds, strerror(error));
     notify_status(status);
     extend(found);
     return stop_comes(d);
@@ -138,8 +138,7 @@ static int rescue(const struct dbufd *d, const struct found *found, const char *
     while ((rc = write_rescue(d, found, &path)) < 0)
         if (wait_for_disk(d, found, &trouble, d->config->output_file_path, -rc))
             return -EINTR;
-    const struct event_field fields[] = {{"PATH", path, 0},
-                                         {"BYTES", NULL, found->region.bytes}};
+    const struct event_field fields[] = {{"PATH", path, 0}, {"BYTES", NULL, found->region.bytes}};
     notify_event(&d->notify, EVENT_RESCUED, fields, 2,
                  "%s: what an earlier run has left in memory is kept in %s; 'dbufctl recover %s "
                  "OUTPUT' gets the blocks out",
@@ -186,10 +185,13 @@ static const char *why_not_there(const struct dbufd *d, const struct found *foun
 /* Stores all of it. 0; -EINTR: a stop came first; else what replay cannot get over. */
 static int store_all(struct dbufd *d, struct found *found)
 {
+    const char *path = found->view.control->run.path;
+    const char *other = d->config->output_failover_path;
+    const bool has_other = *other != '\0' && strcmp(path, d->crash.output_path) == 0;
     const struct replay_options options = {.min_free_bytes = d->config->output_min_free,
+                                           .failover_path = has_other ? other : NULL,
                                            .on_event = disk_event,
                                            .context = &d->notify};
-    const char *path = found->view.control->run.path;
     struct trouble trouble = {0};
     struct replay *replay;
     struct replay_account account;
@@ -243,8 +245,7 @@ static int recover_one(struct dbufd *d, struct found *found)
             return rc;
     }
     int rc = store_all(d, found);
-    const char *why =
-        rc < 0 && rc != -EINTR && rc != -EBUSY ? why_not_there(d, found, rc) : NULL;
+    const char *why = rc < 0 && rc != -EINTR && rc != -EBUSY ? why_not_there(d, found, rc) : NULL;
     return why != NULL ? rescue(d, found, why) : rc;
 }
 
@@ -313,10 +314,10 @@ void crash_save_found(const struct notify *notify)
         struct region_view view;
         if (region_adopt(&region, fds[i].fd) < 0)
             continue;
-        int rc = region_look(region.map, region.bytes, &view) == 0 &&
-                         region_content(&view).blocks > 0
-                     ? crash_save(&region, view.control->run.name)
-                     : 1;
+        int rc =
+            region_look(region.map, region.bytes, &view) == 0 && region_content(&view).blocks > 0
+                ? crash_save(&region, view.control->run.name)
+                : 1;
         const struct event_field fields[] = {{"REGION", fds[i].name, 0}};
         if (rc == 0)
             notify_event(notify, EVENT_LEFT, fields, 1,

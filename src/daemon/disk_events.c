@@ -63,6 +63,18 @@ static enum event describe(const struct store_event *e, char *text)
             " bytes from there on had been let go unsynced: verify tells whether they are whole",
             e->offset, strerror(e->error), e->bytes);
         return EVENT_SEGMENT_LEFT;
+    case STORE_FAILED_OVER:
+        (void)snprintf(
+            text, TEXT_BYTES,
+            "the stream goes on here, in segment %" PRIu64
+            ", for its own place cannot be written: %s; nothing is lost; name both places "
+            "to dbufctl; it goes back when a segment ends, or at the next start",
+            e->number, strerror(e->error));
+        return EVENT_FAILED_OVER;
+    case STORE_CAME_BACK:
+        (void)snprintf(text, TEXT_BYTES,
+                       "the stream goes on at its own place again, in segment %" PRIu64, e->number);
+        return EVENT_CAME_BACK;
     case STORE_TAIL_CUT:
         (void)snprintf(
             text, TEXT_BYTES,

@@ -94,6 +94,13 @@ static int stop(struct dbufd *d, int status)
     return status;
 }
 
+/* Whether the unit lets the service write where the file says; if not, what would is printed. */
+static bool sandbox_lets_outputs(const struct config *config)
+{
+    const bool first = sandbox_check(stderr, "output_file_path", config->output_file_path);
+    return sandbox_check(stderr, "output.failover_path", config->output_failover_path) && first;
+}
+
 /* The configuration, or the exit status in *ret_status: read, told to be wrong, checked, printed.
  */
 static struct config *configure(const struct notify *notify, const struct command_line *line,
@@ -107,7 +114,7 @@ static struct config *configure(const struct notify *notify, const struct comman
     /* The file of the service must be right for the service, whoever looks at it. */
     if (rc == 0 && line->check && line->override_count == 0 && path != NULL &&
         strcmp(path, CONFIG_DEFAULT_PATH) == 0 && !sandbox_inside() &&
-        !sandbox_check(stderr, config->output_file_path))
+        !sandbox_lets_outputs(config))
         *ret_status = EX_CONFIG;
     else if (rc == 0 && line->check)
         printf("dbufd: %s: the configuration is right\n", path != NULL ? path : "defaults");

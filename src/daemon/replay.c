@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "../disk/stream.h"
 #include "replay_there.h"
 
 struct replay {
@@ -128,8 +129,14 @@ static int find_there(struct replay *r, struct store_target *target)
 
     if (is_device(r->path))
         return 0;
-    return r->format == STORE_RAW ? there_in_raw(r->path, target, &extents, &target->position)
-                                  : there_in_segments(r->path, target, &extents, &r->there);
+    struct stream_files files;
+    int rc = stream_list_both(r->path, r->options.failover_path, &files);
+    if (rc < 0)
+        return rc;
+    rc = r->format == STORE_RAW ? there_in_raw(&files, target, &extents, &target->position)
+                                : there_in_segments(&files, target, &extents, &r->there);
+    stream_files_free(&files);
+    return rc;
 }
 
 /* The first block of each writer that is to be stored; of one that has none, what is behind its last. */
@@ -171,6 +178,7 @@ static int open_store(struct replay *r)
     struct store_before before = {.uuid = run->stream_uuid, .first_blocks = r->next_blocks};
     const struct store_options options = {
         .path = r->path,
+        .failover_path = r->options.failover_path,
         .format = r->format,
         .durability = DURABILITY_HALF, /* what the region gives up must be on the disk */
         .segment_bytes = r->options.path == NULL ? run->segment_bytes : 0,
@@ -191,6 +199,8 @@ static int open_store(struct replay *r)
 
     if (find_target(r, &target)) {
         int rc = is_device(r->path) ? 0 : store_await(r->path);
+        if (rc == 0 && r->options.failover_path != NULL)
+            rc = store_await(r->options.failover_path);
         if (rc == -EWOULDBLOCK)
             return -EBUSY;
         if (rc == 0)

@@ -17,6 +17,7 @@ struct replay_options {
     /* Store it here instead of where the region's run has stored; NULL: there. */
     const char *path;
     enum store_format format;  /* with path */
+    const char *failover_path; /* as for store_open, without path; NULL: none */
     uint64_t min_free_bytes;   /* as for store_open */
     void (*on_event)(void *context, const struct store_event *event);
     void *context;

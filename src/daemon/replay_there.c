@@ -75,24 +75,19 @@ static int count_before(const struct store_target *target, const struct there_ex
     return position == target->position ? 0 : -ESTALE;
 }
 
-int there_in_segments(const char *path, const struct store_target *target,
+int there_in_segments(const struct stream_files *files, const struct store_target *target,
                       const struct there_extents *extents, size_t *ret)
 {
-    struct stream_files files;
     size_t count;
     int rc = count_before(target, extents, &count);
     if (rc < 0)
         return rc;
-    rc = stream_list(path, &files);
-    if (rc < 0)
-        return rc;
     rc = 1;
-    for (size_t i = 0; i < files.count && rc == 1; i++)
-        if (files.files[i].number >= target->number)
-            rc = count_in_segment(files.files[i].path,
-                                  files.files[i].number == target->number ? target->offset : 0,
+    for (size_t i = 0; i < files->count && rc == 1; i++)
+        if (files->files[i].number >= target->number)
+            rc = count_in_segment(files->files[i].path,
+                                  files->files[i].number == target->number ? target->offset : 0,
                                   extents, &count);
-    stream_files_free(&files);
     if (rc >= 0)
         *ret = count;
     return rc < 0 ? rc : 0;
@@ -170,20 +165,16 @@ static int count_in_raw(const char *path, uint64_t offset, struct bytes *bytes, 
     return rc;
 }
 
-int there_in_raw(const char *path, const struct store_target *target,
+int there_in_raw(const struct stream_files *files, const struct store_target *target,
                  const struct there_extents *extents, uint64_t *ret)
 {
-    struct stream_files files;
     struct bytes bytes = {.extents = extents};
     uint64_t count = 0;
-    int rc = stream_list(path, &files);
-    if (rc < 0)
-        return rc;
+    int rc = 0;
     skip_bytes(&bytes, target->position);
-    for (size_t i = 0; i < files.count && rc == 0; i++)
-        if (files.files[i].number == target->number && files.files[i].bytes > target->offset)
-            rc = count_in_raw(files.files[i].path, target->offset, &bytes, &count);
-    stream_files_free(&files);
+    for (size_t i = 0; i < files->count && rc == 0; i++)
+        if (files->files[i].number == target->number && files->files[i].bytes > target->offset)
+            rc = count_in_raw(files->files[i].path, target->offset, &bytes, &count);
     *ret = target->position + count;
     return rc;
 }

@@ -190,7 +190,7 @@ static bool mode_lets(const struct manager *m, const char *directory)
     return lets;
 }
 
-bool sandbox_check(FILE *out, const char *path)
+bool sandbox_check(FILE *out, const char *key, const char *path)
 {
     char given[PATH_MAX], directory[PATH_MAX];
     struct manager manager;
@@ -208,7 +208,7 @@ bool sandbox_check(FILE *out, const char *path)
                       (sandbox_lets(&manager, directory) && mode_lets(&manager, directory));
     manager_close(&manager);
     if (!lets) {
-        fprintf(out, "output_file_path \"%s\": " UNIT " may not write to %s; this lets it:\n", path,
+        fprintf(out, "%s \"%s\": " UNIT " may not write to %s; this lets it:\n", key, path,
                 directory);
         sandbox_put_remedy(out, directory);
     }

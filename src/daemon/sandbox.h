@@ -20,6 +20,6 @@ void sandbox_put_remedy(FILE *out, const char *directory);
 /* For a configuration that is the service's, looked at from outside of it: whether the installed
  * service could write to the folder of `path`. If not, writes why and what to do. It asks the service
  * manager; where there is none, or no such service, nothing stands between. */
-bool sandbox_check(FILE *out, const char *path);
+bool sandbox_check(FILE *out, const char *key, const char *path);
 
 #endif

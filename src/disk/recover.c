@@ -138,9 +138,14 @@ static int read_extents(struct scan *scan, const struct stream_file *file,
 {
     struct scan_extent extent;
     struct lost lost = {0};
-    bool orphans = false;
+    bool orphans = false, at_end = false;
 
     while (scan_next(scan, &extent) == 1) {
+        if (at_end) {
+            if (extent.fault != SCAN_EMPTY_TAIL)
+                recovery->torn_end = extent.offset + extent.bytes;
+            continue;
+        }
         bool whole = extent.fault == SCAN_OK || extent.fault == SCAN_PADDING_CHANGED;
         bool newer = whole && (!recovery->found || extent.header->seq >= recovery->tally.next_seq);
         /* Only a checkpoint says what came before. */
@@ -151,11 +156,11 @@ static int read_extents(struct scan *scan, const struct stream_file *file,
             orphans = true;
         else if (!whole && extent.fault != SCAN_EMPTY_TAIL) {
             recovery->torn = true;
+            recovery->torn_end = extent.offset + extent.bytes;
             if (extent.fault == SCAN_DATA_CHANGED && recovery->found &&
                 extent.header->seq >= recovery->tally.next_seq)
                 add_lost(&lost, extent.header);
-            if (is_in_memory(in_memory, file, extent.offset))
-                break;
+            at_end = is_in_memory(in_memory, file, extent.offset);
         }
     }
     return orphans && !recovery->found ? -EBADMSG : 0;
@@ -299,7 +304,8 @@ static int copy_tail(const struct output *output, int from, uint64_t offset, uin
     int rc = room ? 0 : -ENOMEM;
 
     while (rc == 0 && offset < end) {
-        ssize_t got = pread(from, room, COPY_BYTES, (off_t)offset);
+        size_t want = end - offset < COPY_BYTES ? (size_t)(end - offset) : COPY_BYTES;
+        ssize_t got = pread(from, room, want, (off_t)offset);
         if (got == 0)
             break;
         if (got < 0 && errno == EINTR)
@@ -322,7 +328,7 @@ static int keep_tail(const struct recovery *recovery, int from, const struct out
 
     if (to < 0)
         return to;
-    int rc = copy_tail(output, from, recovery->end, recovery->bytes, to);
+    int rc = copy_tail(output, from, recovery->end, recovery->torn_end, to);
     close(to);
     if (rc == 0)
         rc = output->sync_directory(output->context, torn_path);

@@ -10,6 +10,7 @@
  *   - nothing valid follows: what is there is damage up to its last byte that is not zero, and room
  *     that was never used behind it. A recycled file has older extents there (their sequence is
  *     below the segment's first), and the rest of one that was partly overwritten in front of them;
+ *     an older extent with a newer one behind it is damage: what should be there was not written;
  *   - a length that lies: no extent takes more than SCAN_PIECE_MAX, nor more than the file has,
  *     nor reaches over the start of the next valid one;
  *   - a read error: the page is damage, and reading goes on behind it.
@@ -59,12 +60,6 @@ static bool is_older(const struct scan *scan, const unsigned char *data)
     return ((const struct extent_header *)data)->seq < scan->header.first_seq;
 }
 
-static size_t stored_bytes_of(const unsigned char *data)
-{
-    size_t used = ((const struct extent_header *)data)->used;
-    return used > SCAN_PIECE_MAX - FORMAT_ALIGN ? FORMAT_ALIGN : extent_stored_bytes(used);
-}
-
 /* What is behind a place that holds no valid extent. */
 struct behind {
     uint64_t newer_offset; /* the next valid extent, or the end of the file */
@@ -99,7 +94,7 @@ static struct behind look_behind(struct scan *scan, uint64_t offset)
             if (offset < behind.older_offset) {
                 behind.older_offset = offset;
             }
-            next = offset + stored_bytes_of(page);
+            /* A newer one may begin in the middle of it. */
         } else {
             behind.nonzero_end = next < scan->window.file_bytes ? next : scan->window.file_bytes;
         }
@@ -319,20 +314,11 @@ int scan_next(struct scan *scan, struct scan_extent *ret)
     } else if (!is_ours(scan, page, bytes)) {
         found.fault = fault_of(page, bytes, scan->offset);
         give_lost(scan, scan->offset, &found);
-    } else if (is_older(scan, page) && is_in_place(page, scan->offset) &&
-               look_behind(scan, scan->offset).newer_offset >= scan->window.file_bytes) {
+    } else if (is_older(scan, page) && is_in_place(page, scan->offset)) {
         found.fault = SCAN_NO_EXTENT;
         give_lost(scan, scan->offset, &found);
     } else {
-        /* Looking behind may have moved the window. */
-        rc = window_load(&scan->window, scan->offset, FORMAT_ALIGN, &page, &bytes);
-        if (rc < 0 || bytes < sizeof(struct extent_header)) {
-            found.fault = rc < 0 ? SCAN_IO_ERROR : SCAN_CUT;
-            found.error = -rc;
-            give_lost(scan, scan->offset + FORMAT_ALIGN, &found);
-        } else {
-            give_extent(scan, page, &found);
-        }
+        give_extent(scan, page, &found);
     }
     *ret = found;
     return 1;

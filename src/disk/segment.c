@@ -53,7 +53,23 @@ static int lock_file(int fd)
         return 0;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
         return -EWOULDBLOCK;
+    /* This one ends with the process, also if the kernel still writes for it: see is_alive. If it cannot
+     * be had, or is lost, whoever comes waits in vain. */
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    (void)fcntl(fd, F_SETLK, &whole);
     return 0;
+}
+
+/* Whether the process that has the file locked is there, and not only what it had in flight. */
+static bool is_alive(const char *path)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool alive = fd >= 0 && fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+
+    if (fd >= 0)
+        close(fd);
+    return alive;
 }
 
 int segment_probe(const char *path)
@@ -72,7 +88,7 @@ int segment_await(const char *path)
     int rc;
 
     for (int waited_ms = 0; (rc = segment_probe(path)) == -EWOULDBLOCK; waited_ms += AWAIT_MS) {
-        if (waited_ms >= AWAIT_MOST_MS)
+        if (waited_ms >= AWAIT_MOST_MS || is_alive(path))
             break;
         (void)nanosleep(&rest, NULL);
     }
@@ -419,6 +435,27 @@ int segment_publish(struct segment *segment, char *path)
     }
     free(segment->path);
     segment->path = path;
+    segment->published = true;
+    return output->sync_directory(output->context, path);
+}
+
+int segment_rename(struct segment *segment, const char *path)
+{
+    const struct output *output = segment->output;
+    char *copy = strdup(path);
+    int rc = copy ? output->rename(output->context, segment->path, path) : -ENOMEM;
+
+    if (rc == -EEXIST) {
+        rc = output->remove(output->context, path);
+        if (rc == 0)
+            rc = output->rename(output->context, segment->path, path);
+    }
+    if (rc < 0) {
+        free(copy);
+        return rc;
+    }
+    free(segment->path);
+    segment->path = copy;
     return output->sync_directory(output->context, path);
 }
 

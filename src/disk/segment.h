@@ -22,6 +22,7 @@ struct segment {
     uint64_t room_end; /* up to here there is room, allocated or looked for: see segment_reserve */
     uint64_t settled;  /* buffered: on its way to disk up to here ... */
     uint64_t settled_before;  /* ... and out of the page cache up to here */
+    bool published;           /* it has its own name, or had for a moment */
     bool device;              /* a character device or FIFO: written straight */
     bool direct;              /* O_DIRECT */
     bool direct_only;         /* nothing else will do */
@@ -101,6 +102,10 @@ int segment_cut(struct segment *segment, uint64_t bytes);
 /* Makes the file durable under `path`. Takes `path` over, whatever comes of it; segment->path says
  * which name the file has then. -EEXIST: there is such a file. */
 int segment_publish(struct segment *segment, char *path);
+
+/* Gives the file another name, durably, whatever has it already. segment->path says which name it has
+ * then, whatever comes of it. */
+int segment_rename(struct segment *segment, const char *path);
 
 /* Whether the file is still at its path. 0: yes. -ESTALE: it was moved away. -ENOENT: it has no
  * name any more, so that what was written is lost to all. */

@@ -91,6 +91,7 @@ static int allocate_store(struct store **ret, const struct store_options *option
     store->options = *options;
     store->rotates = options->segment_bytes > 0 || options->segment_age_ns > 0;
     store->options.path = strdup(options->path);
+    store->options.failover_path = options->failover_path ? strdup(options->failover_path) : NULL;
     store->next_blocks = calloc(FORMAT_WRITERS_MAX, sizeof(store->next_blocks[0]));
     store->page = aligned_alloc(FORMAT_ALIGN, FORMAT_ALIGN + CHECKPOINT_STORED_MAX);
     if (!store->options.output)
@@ -102,7 +103,8 @@ static int allocate_store(struct store **ret, const struct store_options *option
                                             .ahead = !raw,
                                             .preallocate = !raw,
                                             .overlap = true};
-    if (!store->options.path || !store->next_blocks || !store->page) {
+    if (!store->options.path || (options->failover_path && !store->options.failover_path) ||
+        !store->next_blocks || !store->page) {
         store_free(store);
         return -ENOMEM;
     }
@@ -145,6 +147,15 @@ static void begin_sequences(struct store *store)
     }
 }
 
+/* Whether the segment is at the stream's own place. */
+static bool is_home(const struct store *store, const char *path)
+{
+    const char *slash = strrchr(store->options.path, '/');
+    size_t length = slash ? (size_t)(slash - store->options.path) + 1 : 0;
+
+    return strncmp(path, store->options.path, length) == 0 && !strchr(path + length, '/');
+}
+
 /* The stream as it was found, and where to go on in it. */
 static int take_over(struct store *store, const struct recovery *recovery)
 {
@@ -159,7 +170,7 @@ static int take_over(struct store *store, const struct recovery *recovery)
         return -ESTALE;
     memcpy(store->uuid, recovery->uuid, sizeof(store->uuid));
     store->tally = recovery->tally;
-    if (!store->rotates) {
+    if (!store->rotates && is_home(store, recovery->path)) {
         store->resume_path = strdup(recovery->path);
         store->resume_offset = recovery->end;
         if (!store->resume_path)
@@ -231,7 +242,7 @@ static int open_raw(struct store *store, const struct stream_files *files)
     if (rc < 0)
         return rc;
     store->number = last->number;
-    if (!store->rotates) {
+    if (!store->rotates && is_home(store, last->path)) {
         store->resume_path = strdup(last->path);
         store->resume_offset = last->bytes;
         if (!store->resume_path)
@@ -240,18 +251,23 @@ static int open_raw(struct store *store, const struct stream_files *files)
     return 0;
 }
 
-/* What a killed run was making ready would keep its room for ever if none were made again. */
-static int remove_next(const struct store *store)
+/* What a killed run was making ready would keep its room for ever if none were made again. `ahead`: one is
+ * made ready there from now on. */
+static int clear_next(struct store *store, const char *stream_path, bool ahead)
 {
     const struct output *output = store->options.output;
     char *path;
-    int rc = stream_next_path(store->options.path, &path);
+    int rc = stream_next_path(stream_path, &path);
 
     if (rc < 0)
         return rc;
     rc = output->remove(output->context, path);
+    if (rc == -ENOENT)
+        rc = 0;
+    if (rc == 0 && ahead)
+        rc = prepare_open(&store->prepare, output, path, store->options.own_thread);
     free(path);
-    return rc == -ENOENT ? 0 : rc;
+    return rc;
 }
 
 /* The newest file is the only one that a killed process can have had writes in flight to. */
@@ -282,12 +298,19 @@ int store_await(const char *path)
 static int open_files(struct store *store)
 {
     struct stream_files files;
+    const char *other = store->options.failover_path;
     int rc = stream_lock(store->options.path, &store->lock);
 
+    if (rc == 0 && other)
+        rc = stream_lock(other, &store->other_lock);
     if (rc == 0)
-        rc = remove_next(store);
+        rc =
+            clear_next(store, store->options.path,
+                       store->options.format == STORE_SEGMENTS && store->options.segment_bytes > 0);
+    if (rc == 0 && other)
+        rc = clear_next(store, other, /* ahead= */ false);
     if (rc == 0)
-        rc = stream_list(store->options.path, &files);
+        rc = store_list(store, &files);
     if (rc < 0)
         return rc;
     store->numbered = files.count > 0 && files.files[files.count - 1].number > 0;
@@ -389,6 +412,7 @@ int store_write(struct store *store, struct extent_header *const extents[], size
         rc = store_half(store, extents, count);
         if (rc == 0) {
             store->pending = false;
+            store_note_success(store);
             store_mark(store); /* the caller releases it: nobody can ask for it again */
             return 0;
         }
@@ -478,8 +502,8 @@ int store_housekeep(struct store *store)
     int rotated = rotate_if_asked(store);
     int synced = sync_by_interval(store);
     store_look_at_age(store);
+    int retained = store_retain(store); /* first: what it gives up may be the next */
     int prepared = store_prepare_next(store);
-    int retained = store_retain(store);
 
     if (rotated < 0)
         return rotated;
@@ -513,15 +537,15 @@ void store_free(struct store *store)
 {
     if (!store)
         return;
-    if (store->next.path)
-        (void)segment_discard(
-            &store->next); /* an empty file of a hidden name, taken over next time */
+    prepare_close(store->prepare);
     segment_close(&store->segment);
+    stream_unlock(&store->other_lock);
     stream_unlock(&store->lock);
     free(store->resume_path);
     free(store->page);
     free(store->next_blocks);
     free((char *)(uintptr_t)store->options.path);
+    free((char *)(uintptr_t)store->options.failover_path);
     free(store);
 }
 

@@ -31,6 +31,9 @@ enum store_event_kind {
                               sync, or (ENOENT) deleted. What was not yet released is written again
                               in the next segment. The `bytes` bytes from offset on were released
                               before: they may be whole, but nobody has them to write again */
+    STORE_FAILED_OVER,     /* error, path, number: the segment is at the other place, for the stream's
+                              own cannot be written */
+    STORE_CAME_BACK,       /* path, number: the segment is at the stream's own place again */
     STORE_TAIL_CUT,        /* path, offset, bytes: a torn tail at open; kept in PATH.torn */
     STORE_TAIL_FREED       /* path, offset, bytes: unused preallocated room cut off at open */
 };
@@ -69,6 +72,7 @@ struct output;
 
 struct store_options {
     const char *path; /* output_file_path: see stream.h for the segments' names */
+    const char *failover_path; /* where segments go while that cannot be written; NULL: nowhere */
     enum store_format format;
     enum store_durability durability;
     uint64_t sync_interval_ns; /* DURABILITY_INTERVAL: the longest that stored bytes stay unsynced */
@@ -80,6 +84,7 @@ struct store_options {
     uint64_t min_free_bytes;   /* of the file system; less left counts as ENOSPC */
     size_t extent_bytes_max;   /* the largest extent that will come */
     unsigned writer_count;
+    bool own_thread;  /* to make the next segment ready; `output` is called from there, too */
     bool buffered;    /* do not try O_DIRECT */
     bool direct_only; /* do not go without: -EINVAL. Of segments in files only */
     bool random; /* the blocks are the random source's, with these parameters: */

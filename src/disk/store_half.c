@@ -122,6 +122,11 @@ static struct place place_now(const struct store *store)
                           .offset = store->segment.offset - store->partial};
 }
 
+static uint32_t data_bytes(const struct extent_header *header)
+{
+    return (uint32_t)tally_data_bytes(header, (const unsigned char *)(header + 1));
+}
+
 /* Completes extents from `place` on, at least one, and puts them into the batch, up to `end`. */
 static void gather_segments(struct store *store, struct extent_header *const extents[],
                             size_t count, struct place *place, uint64_t end, struct batch *batch)
@@ -134,6 +139,8 @@ static void gather_segments(struct store *store, struct extent_header *const ext
         if (batch->count > 0 && place->offset + bytes > end)
             break;
         extent_complete(extent, place->seq, store->uuid, place->offset);
+        /* Now, while it is in the cache. */
+        store->data_bytes[place->index % IN_FLIGHT_EXTENTS] = data_bytes(extent);
         batch->pieces[batch->count++] = (struct iovec){extent, bytes};
         place->index++;
         place->seq++;
@@ -174,7 +181,8 @@ static void gather_raw(struct store *store, struct extent_header *const extents[
 static void count_extent(struct store *store, const struct extent_header *header)
 {
     struct account *account = &store->account;
-    uint64_t bytes = tally_data_bytes(header, (const unsigned char *)(header + 1));
+    uint64_t bytes =
+        is_raw(store) ? data_bytes(header) : store->data_bytes[store->done % IN_FLIGHT_EXTENTS];
 
     tally_add(&store->tally, header, bytes);
     store->done++;

@@ -3,7 +3,8 @@
  * The store's old segments: which may go, and when they do.
  *
  * Happy path: between two halves, once a segment has ended or time has passed, the oldest ones go until
- * what is left is small and young enough. Or one goes because there is no room, if that is wanted.
+ * what is left is small and young enough; the file of one becomes the next segment's, if none is ready
+ * yet. Or one goes because there is no room, if that is wanted.
  *
  * Failure modes: a file that cannot be removed is tried again. What never goes is the open segment, the
  * one that the stream is to go on in, and one that was left with bytes that may not be durable: closing
@@ -42,8 +43,11 @@ static int delete_segment(struct store *store, const struct stream_file *file,
                           enum store_reason reason)
 {
     const struct output *output = store->options.output;
-    int rc = output->remove(output->context, file->path);
 
+    if (reason != STORE_DISK_FULL && !store->away && store->prepare &&
+        prepare_is_idle(store->prepare))
+        return store_replace_old(store, file, reason);
+    int rc = output->remove(output->context, file->path);
     if (rc < 0)
         return rc == -ENOENT ? 0 : rc;
     account_add(&store->account.segments_deleted, 1);
@@ -97,7 +101,9 @@ int store_retain(struct store *store)
     if ((store->options.retain_bytes == 0 && store->options.retain_age_ns == 0) || !store->begun ||
         store->device || !is_retention_due(store))
         return 0;
-    int rc = stream_list(store->options.path, &files);
+    if (store->prepare && prepare_is_busy(store->prepare))
+        return 0; /* the oldest may be on its way out already */
+    int rc = store_list(store, &files);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < files.count; i++)
@@ -114,7 +120,7 @@ bool store_delete_for_room(struct store *store)
     struct stream_files files;
     bool deleted = false;
 
-    if (stream_list(store->options.path, &files) < 0)
+    if (stream_list(store_place(store), &files) < 0)
         return false;
     for (size_t i = 0; i < files.count && !deleted; i++)
         deleted = is_closed(store, &files.files[i]) &&

@@ -14,6 +14,7 @@
  *   - the cut at the mark fails too: the extents behind it stay in the file, and come again with
  * the same sequences in the next segment, whose first_seq says that those before are void
  *   - deleted by somebody: left likewise. Moved away: it is ended properly where it is now.
+ *   - the place itself cannot be written: see store_place.c
  */
 #include <assert.h>
 #include <errno.h>
@@ -170,7 +171,7 @@ static int put_checkpoint(struct store *store, struct segment *segment, uint64_t
 static int create_next(struct store *store, struct segment *ret)
 {
     char *path;
-    int rc = stream_next_path(store->options.path, &path);
+    int rc = stream_next_path(store_place(store), &path);
 
     if (rc < 0)
         return rc;
@@ -183,10 +184,10 @@ static int create_next(struct store *store, struct segment *ret)
 static int publish(struct store *store, struct segment *segment, uint64_t number)
 {
     char *path;
-    bool numbered = store->rotates || store->numbered;
+    bool numbered = store->rotates || store->numbered || store->away;
 
     for (;;) {
-        int rc = stream_segment_path(store->options.path, numbered ? number : 0, &path);
+        int rc = stream_segment_path(store_place(store), numbered ? number : 0, &path);
         if (rc == 0)
             rc = segment_publish(segment, path);
         if (rc != -EEXIST || numbered) {
@@ -216,19 +217,19 @@ static int fill_and_publish(struct store *store, struct segment *segment, uint64
 /* A new segment. -EEXIST: its number was taken by a stranger, the next one may be free. */
 static int begin_new(struct store *store)
 {
-    struct segment segment = store->next;
+    struct segment segment;
     uint64_t seq = store->tally.next_seq;
     uint64_t number = store->number + 1;
 
-    store->next = (struct segment){0};
-    if (!segment.path) {
+    if (!store->prepare || store->away || !prepare_take(store->prepare, &segment)) {
         int rc = create_next(store, &segment);
         if (rc < 0)
             return rc;
     }
     int rc = fill_and_publish(store, &segment, number);
     if (rc < 0) {
-        if (rc == -EEXIST)
+        /* A disk that fails may show the name again one day: then it is no other segment's. */
+        if (rc == -EEXIST || (segment.published && store->options.failover_path))
             store->number = number;
         store->tally.next_seq = seq;
         /* If it cannot be removed it is in nobody's way: it has the temporary name, which the next
@@ -299,7 +300,7 @@ static int begin_file(struct store *store)
 {
     int rc;
 
-    if (store->resume_path) {
+    if (store->resume_path && !store->away) {
         rc = begin_resumed(store);
         if (rc == 0 || store->resume_path)
             return rc;
@@ -307,6 +308,10 @@ static int begin_file(struct store *store)
     do
         rc = begin_new(store);
     while (rc == -EEXIST);
+    if (rc == 0) { /* elsewhere: the file that was to be gone on with has its end */
+        free(store->resume_path);
+        store->resume_path = NULL;
+    }
     return rc;
 }
 
@@ -319,7 +324,7 @@ int store_begin(struct store *store)
     if (store->device)
         rc = put_checkpoint(store, &store->segment, 1, 0);
     else
-        rc = begin_file(store);
+        rc = store_choose_place(store, begin_file);
     if (rc < 0)
         return rc;
     store->begun = true;
@@ -381,6 +386,7 @@ int store_end(struct store *store, uint32_t flags)
     segment_close(segment);
     store->begun = false;
     store->retention_due = true;
+    store_try_home(store);
     return 0;
 }
 
@@ -419,11 +425,13 @@ static void leave(struct store *store, int error, bool gone)
         segment_close(segment);
     else if (segment_discard(segment) == 0) {
         store->tally.next_seq--; /* its checkpoint was the only extent in it */
-        store->number--;
+        /* See begin_new: a number is never another segment's at the other place. */
+        store->number -= store->options.failover_path ? 0 : 1;
     }
     store->begun = false;
     store->distrusted = false;
     store->retention_due = true;
+    store_note_failure(store, error);
 }
 
 int store_look(struct store *store)
@@ -464,27 +472,13 @@ bool store_recover(struct store *store, int rc)
             return true;
         }
     }
-    if (store->next.path)
-        return segment_discard(&store->next) == 0;
+    struct segment next;
+    if (store->prepare && prepare_take(store->prepare, &next))
+        return segment_discard(&next) == 0;
     return store->options.full_deletes && rc != -EFBIG && store_delete_for_room(store);
 }
 
 /* ---- Ahead and behind ---- */
-
-int store_prepare_next(struct store *store)
-{
-    if (!store->begun || store->next.path || store->options.segment_bytes == 0 || store->device ||
-        store->options.format == STORE_RAW || store->segment.offset < store->segment_bytes_max / 2)
-        return 0;
-    int rc = create_next(store, &store->next);
-    if (rc < 0)
-        return rc;
-    rc = segment_reserve(&store->next, 0, store->segment_bytes_max, store->options.min_free_bytes);
-    store_note_manner(store, &store->next);
-    if (rc < 0)
-        (void)segment_discard(&store->next); /* the next try takes the name over */
-    return rc;
-}
 
 void store_look_at_age(struct store *store)
 {

@@ -2,7 +2,7 @@
  *
  * What the parts of the store share: store.c (its functions for others), store_half.c (a half's
  * extents into the open segment), store_segment.c (opening, closing and leaving segments),
- * store_retain.c (deleting them).
+ * store_retain.c (deleting them), store_place.c (where they are).
  *
  * Members: [I] never changes after store_open, [R] the reader's thread only (or whose place it takes), [A] written by the
  * reader, read by anyone.
@@ -13,12 +13,17 @@
 #include <limits.h>
 #include <stdatomic.h>
 
+#include "prepare.h"
 #include "segment.h"
 #include "store.h"
 #include "stream.h"
 #include "tally.h"
 
-enum { DOUBTFUL_MAX = 16 }; /* more than that is no disk */
+enum {
+    DOUBTFUL_MAX = 16, /* more than that is no disk */
+    IN_FLIGHT_EXTENTS = OUTPUT_IN_FLIGHT_MAX * IOV_MAX
+};
+
 /* Extents that lie one behind the other in the file, written by one call. */
 struct batch {
     struct iovec pieces[IOV_MAX];
@@ -47,6 +52,7 @@ struct store {
     struct store_options options;    /* [R] path is a copy */
     struct random_parameters random; /* [R] */
     struct stream_lock lock;         /* [I] path NULL: a device, not locked */
+    struct stream_lock other_lock;   /* [I] of failover_path */
     uint8_t uuid[16];                /* [I] */
     uint64_t *next_blocks;           /* [R] as the stream was found, or changed */
     uint64_t segment_bytes_max;      /* [R] a segment is closed rather than outgrow it */
@@ -63,6 +69,9 @@ struct store {
     uint64_t retained_ns; /* [R] CLOCK_MONOTONIC: when it was last looked whether there are */
     uint64_t doubtful[DOUBTFUL_MAX]; /* [R] numbers of segments that were left with bytes at risk */
     unsigned doubtful_count;         /* [R] of all that ever were */
+    bool away;                       /* [R] segments are begun at failover_path */
+    unsigned failures;               /* [R] segments left in a row at the stream's own place */
+    int failure;                     /* [R] errno of the last of them */
     bool rotate_asked;               /* [R] */
     bool finished;                   /* [R] */
 
@@ -81,7 +90,8 @@ struct store {
     uint64_t sync_time_ns;   /* [R] CLOCK_MONOTONIC of the last sync */
 
     /* The next one */
-    struct segment next;          /* [R] path NULL: none is ready */
+    struct prepare *prepare;      /* [I] makes it ready; NULL: nobody */
+    enum store_reason old_reason; /* [R] why what it replaces is deleted */
     struct segment_manner manner; /* [R] how to open it */
     char *resume_path;            /* [R] or else this one goes on, */
     uint64_t resume_offset;       /* [R] from here */
@@ -105,7 +115,8 @@ struct store {
     size_t page_written; /* [R] bytes of it; a device keeps them */
 
     struct batch batches[OUTPUT_IN_FLIGHT_MAX]; /* [R] of which writes are in flight */
-    struct account account;                     /* [A] */
+    uint32_t data_bytes[IN_FLIGHT_EXTENTS];     /* [R] of extents, by index, that are in batches */
+    struct account account;       /* [A] */
 };
 
 /* Counters have one writer: a plain store that others may read is enough. */
@@ -159,11 +170,33 @@ void store_mark(struct store *store);
 /* Says where the half that is being stored goes on, if there is one. */
 void store_tell_target(const struct store *store);
 
-/* Makes the next segment ready. */
+/* ---- store_next.c ---- */
+
+/* Has the next segment made ready, if it is time. */
 int store_prepare_next(struct store *store);
+
+/* Has it made ready in the place of `old`, which is to be deleted: its file is used, or removed. Only
+ * if prepare_is_idle. */
+int store_replace_old(struct store *store, const struct stream_file *old, enum store_reason reason);
 
 /* Sees to it that a segment that is old enough ends. */
 void store_look_at_age(struct store *store);
+
+/* ---- store_place.c ---- */
+
+/* The stream's path where its segments are begun now. */
+const char *store_place(const struct store *store);
+
+/* Begins a segment at the place that takes it. */
+int store_choose_place(struct store *store, int (*begin)(struct store *store));
+
+/* A segment was left; a half was stored; a segment has ended, and the next one may be begun at home. */
+void store_note_failure(struct store *store, int error);
+void store_note_success(struct store *store);
+void store_try_home(struct store *store);
+
+/* The stream's segments, wherever they are, by number. */
+int store_list(const struct store *store, struct stream_files *ret);
 
 /* ---- store_retain.c ---- */
 

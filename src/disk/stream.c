@@ -187,6 +187,51 @@ void stream_files_free(struct stream_files *files)
     *files = (struct stream_files){0};
 }
 
+int stream_files_merge(struct stream_files *files, struct stream_files *more)
+{
+    struct stream_file *grown =
+        more->count == 0
+            ? files->files
+            : reallocarray(files->files, files->count + more->count, sizeof(struct stream_file));
+
+    if (!grown && more->count > 0) {
+        stream_files_free(files);
+        stream_files_free(more);
+        return -ENOMEM;
+    }
+    files->files = grown;
+    for (size_t i = 0; i < more->count; i++) {
+        if (more->files[i].number > 0)
+            files->files[files->count++] = more->files[i];
+        else
+            free(more->files[i].path);
+    }
+    free(more->files);
+    *more = (struct stream_files){0};
+    if (files->count > 0)
+        qsort(files->files, files->count, sizeof(struct stream_file), by_number);
+    return 0;
+}
+
+int stream_list_both(const char *stream_path, const char *other_path, struct stream_files *ret)
+{
+    struct stream_files own, other;
+    int rc = stream_list(stream_path, &own);
+
+    if (rc < 0)
+        return rc;
+    if (other_path) {
+        rc = stream_list(other_path, &other);
+        if (rc < 0)
+            stream_files_free(&own);
+        else
+            rc = stream_files_merge(&own, &other);
+    }
+    if (rc == 0)
+        *ret = own;
+    return rc;
+}
+
 /* Whether the name still stands for the file: whoever had it before may have removed it between
  * our open and our flock. */
 static bool same_file(int fd, const char *path)
@@ -289,7 +334,19 @@ void stream_unlock(struct stream_lock *lock)
     if (!lock->path)
         return;
     (void)unlink(lock->path); /* if it stays, the next one takes it over */
+    stream_drop_lock(lock);
+}
+
+void stream_drop_lock(struct stream_lock *lock)
+{
+    if (!lock->path)
+        return;
     close(lock->fd);
     free(lock->path);
     *lock = (struct stream_lock){0};
+}
+
+bool stream_has_lock(const struct stream_lock *lock)
+{
+    return lock->path && same_file(lock->fd, lock->path);
 }

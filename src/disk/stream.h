@@ -16,6 +16,7 @@
 #ifndef DBUFD_DISK_STREAM_H
 #define DBUFD_DISK_STREAM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -44,6 +45,12 @@ int stream_list(const char *stream_path, struct stream_files *ret);
 
 void stream_files_free(struct stream_files *files);
 
+/* Adds the numbered ones of `more`, by number; all of `more` is freed. -ENOMEM: both are. */
+int stream_files_merge(struct stream_files *files, struct stream_files *more);
+
+/* The segments of a stream that is in two places, by number; other_path NULL: in one. */
+int stream_list_both(const char *stream_path, const char *other_path, struct stream_files *ret);
+
 /* Takes the stream for this process, by flock on a file of its own: a segment comes and goes, and
  * the directory may hold other streams. -EWOULDBLOCK: another process has it. *ret is to be given
  * to stream_unlock, which removes the file; one that a killed process left behind is taken over. */
@@ -59,5 +66,11 @@ int stream_holder(const char *stream_path, pid_t *ret);
 
 /* A lock that was never taken (path NULL) is left alone. */
 void stream_unlock(struct stream_lock *lock);
+
+/* Lets go of the file and leaves it where it is, on a disk that may be dead. */
+void stream_drop_lock(struct stream_lock *lock);
+
+/* Whether it is taken, and still the one that others would find. */
+bool stream_has_lock(const struct stream_lock *lock);
 
 #endif

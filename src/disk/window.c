@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "recycle.h"
 #include "window.h"
 
 static int allocate(struct window *window, size_t piece_bytes)
@@ -35,9 +36,9 @@ int window_open(struct window *ret, const char *path, size_t piece_bytes)
     int rc = 0;
     struct window window = {0};
     assert(piece_bytes % FORMAT_ALIGN == 0);
-    window.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not stop us */
+    window.fd = recycle_open_for_reading(path, O_NONBLOCK); /* a FIFO must not stop us */
     if (window.fd < 0) {
-        return -errno;
+        return window.fd;
     }
     if (fstat(window.fd, &stat) < 0) {
         rc = -errno;

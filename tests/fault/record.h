@@ -49,6 +49,7 @@ struct record {
     char names[RECORD_FILES_MAX][64]; /* now; "": none */
     int files;
     uint64_t free_bytes;
+    ssize_t results[OUTPUT_IN_FLIGHT_MAX]; /* of writes in flight */
 };
 
 static inline const char *base_name(const char *path)
@@ -123,6 +124,20 @@ static inline ssize_t record_write(void *context, int fd, const struct iovec *pi
     entry->data = data;
     pthread_mutex_unlock(&record->lock);
     return written;
+}
+
+/* A write in flight may be on the disk, in any part, from its beginning on. */
+static inline int record_begin_write(void *context, unsigned slot, int fd,
+                                     const struct iovec *pieces, int count, off_t offset)
+{
+    struct record *record = context;
+    record->results[slot] = record_write(context, fd, pieces, count, offset);
+    return 0;
+}
+
+static inline ssize_t record_end_write(void *context, unsigned slot)
+{
+    return ((struct record *)context)->results[slot];
 }
 
 /* Adds an entry for what was done to an open file, if it was. */
@@ -221,6 +236,15 @@ static inline void record_init(struct record *record)
     record->output.rename = record_rename;
     record->output.remove = record_remove;
     record->output.sync_directory = record_sync_directory;
+}
+
+/* From now on several writes are in flight, small ones. */
+static inline void record_overlap(struct record *record)
+{
+    record->output.writes_in_flight = 3;
+    record->output.write_bytes = 2 * EXTENT_BYTES;
+    record->output.begin_write = record_begin_write;
+    record->output.end_write = record_end_write;
 }
 
 static inline void record_free(struct record *record)

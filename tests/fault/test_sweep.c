@@ -15,25 +15,29 @@
 #include "../../src/disk/raw.h"
 
 enum { RUN_LIMIT_S = 60, TRIES = 40, REPAIRED_AT = 20, FOR_EVER = 1000000 };
+enum { FREE_BYTES = 1 << 20 }; /* too little to allocate far ahead, which tmpfs does slowly */
 
 struct kind {
     enum store_format format;
     enum store_durability durability;
     uint64_t segment_bytes;
     bool no_direct;
+    bool overlaps; /* several writes are in flight */
     int halves;
     const char *name;
 };
 
 static const struct kind kinds[] = {
-    {STORE_SEGMENTS, DURABILITY_HALF, 20 * EXTENT_BYTES, false, 2, "segments, half"},
-    {STORE_SEGMENTS, DURABILITY_INTERVAL, 0, false, 2, "one file, interval"},
-    {STORE_SEGMENTS, DURABILITY_NONE, 14 * EXTENT_BYTES, true, 2, "small segments, none, buffered"},
-    {STORE_RAW, DURABILITY_HALF, 20 * EXTENT_BYTES, false, 2, "raw, half"},
+    {STORE_SEGMENTS, DURABILITY_HALF, 20 * EXTENT_BYTES, false, false, 2, "segments, half"},
+    {STORE_SEGMENTS, DURABILITY_INTERVAL, 0, false, true, 2,
+     "one file, interval, writes in flight"},
+    {STORE_SEGMENTS, DURABILITY_NONE, 14 * EXTENT_BYTES, true, false, 2,
+     "small segments, none, buffered"},
+    {STORE_RAW, DURABILITY_HALF, 20 * EXTENT_BYTES, false, false, 2, "raw, half"},
 };
 
 static const struct kind long_buffered = {
-    STORE_SEGMENTS, DURABILITY_NONE, 0, true, 120, "one long file, none, buffered"};
+    STORE_SEGMENTS, DURABILITY_NONE, 0, true, false, 120, "one long file, none, buffered"};
 
 /* With SOAK in the environment every kind of stream gets all of them; else the first kind does, and the
  * others get those in front, one of each sort that the store tells apart. */
@@ -63,7 +67,6 @@ static void too_long(int signal)
 struct run {
     const struct kind *kind;
     struct faulty faulty;
-    struct output real; /* the faulty one's, below what it refuses by its nature */
     struct maker maker;
     uint64_t blocks_before, bytes_before; /* that the killed run had stored */
     unsigned char *raw;                   /* the bytes that a raw stream must have */
@@ -121,6 +124,11 @@ static void append(const char *path, int byte, size_t bytes)
 static void leave_behind(struct run *run)
 {
     struct store_options options = options_of_run(run);
+    struct faulty sound;
+
+    faulty_init(&sound, CALL_OPEN, 0, 0, 0);
+    sound.room = FREE_BYTES;
+    options.output = &sound.output;
     struct store *store = open_with(&options, &run->maker, 7);
 
     make_half(&run->maker, HALF_EXTENTS);
@@ -236,9 +244,11 @@ static bool run_failing(const struct kind *kind, enum call call, int error, unsi
     alarm(RUN_LIMIT_S);
     leave_behind(run);
     faulty_init(&run->faulty, call, n, in_a_row, error);
+    if (kind->overlaps)
+        faulty_overlap(&run->faulty);
     if (kind->no_direct)
         run->faulty.output.open = open_no_direct;
-    run->faulty.room = 2 << 20; /* too little to allocate far ahead, which tmpfs does slowly */
+    run->faulty.room = FREE_BYTES;
     if (kind->halves > 100)
         run->faulty.room = 64 << 20;
     struct store *store = open_store(run);
@@ -301,6 +311,7 @@ static void sweep_call(enum call call)
 
 SWEEP(failing_opens, CALL_OPEN)
 SWEEP(failing_writes, CALL_WRITE)
+SWEEP(failing_beginnings_of_writes, CALL_BEGIN_WRITE)
 SWEEP(failing_syncs, CALL_SYNC)
 SWEEP(failing_truncates, CALL_TRUNCATE)
 SWEEP(failing_allocations, CALL_ALLOCATE)
@@ -338,19 +349,13 @@ static int clear_run(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(failing_opens),
-        TEST(failing_writes),
-        TEST(short_writes),
-        TEST(failing_syncs),
-        TEST(failing_truncates),
-        TEST(failing_allocations),
-        TEST(failing_write_outs),
-        TEST(failing_looks_at_free_room),
-        TEST(failing_renames),
-        TEST(failing_removes),
-        TEST(failing_syncs_of_the_directory),
+        TEST(failing_opens),       TEST(failing_writes),     TEST(failing_beginnings_of_writes),
+        TEST(short_writes),        TEST(failing_syncs),      TEST(failing_truncates),
+        TEST(failing_allocations), TEST(failing_write_outs), TEST(failing_looks_at_free_room),
+        TEST(failing_renames),     TEST(failing_removes),    TEST(failing_syncs_of_the_directory),
     };
     (void)signal(SIGALRM, too_long);
+    keep_memory();
     test_parent = "/dev/shm";
     return cmocka_run_group_tests_name("fault sweep", tests, NULL, NULL);
 }

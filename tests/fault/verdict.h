@@ -6,8 +6,17 @@
 #ifndef DBUFD_TESTS_VERDICT_H
 #define DBUFD_TESTS_VERDICT_H
 
+#include <malloc.h>
+
 #include "../../src/ctl/verify.h"
 #include "../unit/stream_fixture.h"
+
+/* Thousands of short runs spend their time on getting the same pages from the kernel again. */
+static inline void keep_memory(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 25);
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 28);
+}
 
 enum { VERDICT_FINDINGS_MAX = 256 };
 

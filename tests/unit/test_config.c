@@ -526,6 +526,17 @@ static void test_cross_checks(void **state)
          "output.segment_size\n"},
         {"output.retain_size=2GiB", NULL, NULL, ""},
         {"output.format=raw", "output.retain_size=4GiB", NULL, ""},
+        {"output.failover_path=/tmp/", NULL, NULL,
+         "-o output.failover_path=/tmp/: must be the path of a file, like output_file_path\n"},
+        {"output_file_path=/tmp/a.dbuf", "output.failover_path=/tmp/../tmp/b.dbuf", NULL,
+         "-o output.failover_path=/tmp/../tmp/b.dbuf: must be in another directory than "
+         "output_file_path, best on another disk\n"},
+        {"output_file_path=/dev/null", "output.failover_path=/tmp/b.dbuf", NULL,
+         "-o output.failover_path=/tmp/b.dbuf: must be empty: output_file_path is a character "
+         "device and has no segments\n"},
+        {"output.failover_path=/nonexistent-dbufd/b.dbuf", NULL, NULL,
+         "-o output.failover_path=/nonexistent-dbufd/b.dbuf: the directory /nonexistent-dbufd is "
+         "missing, make it or name another\n"},
         {"output.segment_age=999ms", NULL, NULL,
          "-o output.segment_age=999ms: must be \"0\" (never) or at least \"1s\"\n"},
         {"output.retain_age=1ms", NULL, NULL,
@@ -656,8 +667,7 @@ static void assert_crash_buffer(const char *value, const char *wanted)
 
 static void test_crash_buffer(void **state)
 {
-    static const char choices[] =
-        "must be \"auto\", \"fdstore\", \"off\" or \"file:PATH\"";
+    static const char choices[] = "must be \"auto\", \"fdstore\", \"off\" or \"file:PATH\"";
     char given[128], path[96];
 
     (void)state;
@@ -833,7 +843,9 @@ static const char *const other_pipe[] = {"buffer_capacity=30000001",
                                          "output.min_free=0",
                                          "output.disk_full=rotate",
                                          NULL};
-static const char *const other_raw[] = {"output_file_path=/dev/null", "output.format=raw", NULL};
+static const char *const other_raw[] = {"output_file_path=/tmp/other.dbuf",
+                                        "output.failover_path=/dev/shm/other.dbuf",
+                                        "output.format=raw", NULL};
 
 static char *next_line(char **rest)
 {
@@ -1036,28 +1048,17 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quantities),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_file_values),
-        cmocka_unit_test(test_overrides),
-        cmocka_unit_test(test_file_errors),
-        cmocka_unit_test(test_override_errors),
-        cmocka_unit_test(test_all_at_once),
-        cmocka_unit_test(test_unreadable),
-        cmocka_unit_test(test_cross_checks),
-        cmocka_unit_test(test_capacity),
-        cmocka_unit_test(test_cores),
-        cmocka_unit_test(test_crash_buffer),
-        cmocka_unit_test(test_output),
-        cmocka_unit_test(test_no_permission),
-        cmocka_unit_test(test_long_path),
-        cmocka_unit_test(test_long_numbered_path),
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_help),
-        cmocka_unit_test(test_shipped_file),
-        cmocka_unit_test(test_shipped_values),
-        cmocka_unit_test(test_manual),
-        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_quantities),   cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_file_values),  cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_file_errors),  cmocka_unit_test(test_override_errors),
+        cmocka_unit_test(test_all_at_once),  cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_cross_checks), cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_cores),        cmocka_unit_test(test_crash_buffer),
+        cmocka_unit_test(test_output),       cmocka_unit_test(test_no_permission),
+        cmocka_unit_test(test_long_path),    cmocka_unit_test(test_long_numbered_path),
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_help),
+        cmocka_unit_test(test_shipped_file), cmocka_unit_test(test_shipped_values),
+        cmocka_unit_test(test_manual),       cmocka_unit_test(test_mutations),
     };
 
     return cmocka_run_group_tests_name("config", tests, make_folder, remove_folder);
