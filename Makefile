@@ -34,8 +34,8 @@ PACKAGES_ARM64 := gcc-aarch64-linux-gnu qemu-user-static mmdebstrap file
 PACKAGES_BENCH := g++ libconcurrentqueue-dev liburcu-dev libck-dev libglib2.0-dev libdpdk-dev fio mbuffer
 
 # What only a newer service manager knows: it sends the signal of a reload itself, and waits until it is over.
-SYSTEMD_254 = $(shell pkg-config --atleast-version=254 libsystemd && echo '-e s/^\#FileDescriptor/FileDescriptor/ \
-	-e s/^Type=notify$$/Type=notify-reload/ -e /^ExecReload=.*HUP/d')
+SYSTEMD_254 = $(shell pkg-config --atleast-version=254 libsystemd && echo yes)
+UNIT_254 = -e 's/^\#FileDescriptor/FileDescriptor/' -e 's/^Type=notify$$/Type=notify-reload/' -e '/^ExecReload=.*HUP/d'
 comma := ,
 B := build$(if $(SAN),/$(SAN))
 CFLAGS ?= -O2 -g
@@ -101,7 +101,7 @@ check-trixie:
 
 check-arm64:
 	@tests/deps $(PACKAGES_ARM64)
-	@tests/arm64 "$(T)" libc6-dev libconfig-dev libsystemd-dev libjemalloc-dev libcmocka-dev
+	@tests/arm64 "$(T)" libc6-dev libconfig-dev libsystemd-dev libjemalloc-dev liburing-dev libcmocka-dev
 
 units: $(UNITS)
 
@@ -148,7 +148,7 @@ install: all
 	test -e $(DESTDIR)$(SYSCONFDIR)/dbufd.conf || \
 		install -D -m 644 etc/dbufd.conf $(DESTDIR)$(SYSCONFDIR)/dbufd.conf
 	install -d $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system
-	sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|' $(SYSTEMD_254) systemd/dbufd.service \
+	sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|' $(if $(SYSTEMD_254),$(UNIT_254)) systemd/dbufd.service \
 		> $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/system/dbufd.service
 	install -D -m 644 systemd/dbufd.catalog $(DESTDIR)$(SYSTEMD_PREFIX)/systemd/catalog/dbufd.catalog
 	install -D -m 644 systemd/dbufd.sysusers $(DESTDIR)$(SYSTEMD_PREFIX)/sysusers.d/dbufd.conf
@@ -172,6 +172,10 @@ clean:
 
 bench: bench-buffer bench-disk
 
+<<<<<<< HEAD
 .PHONY: all deps run check check-trixie check-arm64 soak units fuzzers bench bench-buffer bench-disk install deb clean
+=======
+.PHONY: all deps run check check-trixie check-arm64 soak units bench bench-buffer bench-disk install deb clean
+>>>>>>> service
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -18,7 +18,7 @@ machine=$tmp/machine
 machine_pid=
 suite=${SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")}
 system=build/system
-machine_packages=systemd,systemd-sysv,dbus,usr-is-merged,libsystemd0,libjemalloc2
+machine_packages=systemd,systemd-sysv,dbus,usr-is-merged,libsystemd0,libjemalloc2,liburing2
 case $suite in
 bookworm) machine_packages+=,libconfig9 ;;
 *) machine_packages+=,libconfig11 ;;
@@ -66,7 +66,9 @@ machine_open() {
 }
 
 machine_install() {
-    make --no-print-directory -s install B="$B" DESTDIR="$machine" "$@"
+    local newer=
+    [ "$suite" = bookworm ] || newer=yes # its service manager, not the one of this machine
+    make --no-print-directory -s install B="$B" DESTDIR="$machine" SYSTEMD_254=$newer "$@"
 }
 
 # The container's PID 1, as a process of ours; it changes when the container reboots.
