@@ -172,10 +172,6 @@ clean:
 
 bench: bench-buffer bench-disk
 
-<<<<<<< HEAD
 .PHONY: all deps run check check-trixie check-arm64 soak units fuzzers bench bench-buffer bench-disk install deb clean
-=======
-.PHONY: all deps run check check-trixie check-arm64 soak units bench bench-buffer bench-disk install deb clean
->>>>>>> service
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -116,11 +116,7 @@ struct store {
 
     struct batch batches[OUTPUT_IN_FLIGHT_MAX]; /* [R] of which writes are in flight */
     uint32_t data_bytes[IN_FLIGHT_EXTENTS];     /* [R] of extents, by index, that are in batches */
-<<<<<<< HEAD
     struct account account;                     /* [A] */
-=======
-    struct account account; /* [A] */
->>>>>>> service
 };
 
 /* Counters have one writer: a plain store that others may read is enough. */
