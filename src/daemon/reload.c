@@ -477,7 +477,12 @@ void reload(struct dbufd *d)
     struct reload *r = read_file(d);
     if (r == NULL)
         return;
-    if ((r->needs & NEEDS_MORE) == 0)
+    /* Both streams would have the same other place at a time. */
+    const bool shares_place =
+        (r->needs & NEEDS_OUTPUT) != 0 && d->config->output_failover_path[0] != '\0';
+    if (shares_place)
+        refuse(d, "with output.failover_path another output needs a restart", r->description);
+    else if ((r->needs & NEEDS_MORE) == 0)
         set(d, r);
     else if (prepare(d, r)) {
         d->reload = r;

@@ -28,7 +28,7 @@ reload() {
     answers=$(said '^dbufd: (reloaded|not reloaded)')
     cat >"$tmp/c.conf"
     kill -HUP "$dbufd"
-    wait_for 60 told '^dbufd: (reloaded|not reloaded)' $((answers + 1))
+    wait_for 300 told '^dbufd: (reloaded|not reloaded)' $((answers + 1))
 }
 last() { grep -E '^dbufd: (reloaded|not reloaded)' "$tmp/log" | tail -n 1 | grep -E "$1"; }
 conf() { # conf GENERAL SOURCE OUTPUT: a whole file
@@ -229,6 +229,15 @@ check "and the rest is taken over" last 'reloaded: debug_mode false -> true$'
 rm "$tmp/c.conf"
 kill -HUP $dbufd
 effect "a file that is gone is refused" last 'not reloaded'
+stop
+
+mkdir "$tmp/other"
+place="$small failover_path = \"$tmp/other/r.dbuf\";"
+conf "$quiet" "$slow" "$place" >"$tmp/c.conf"
+start
+out=$tmp/s.dbuf
+conf "$quiet" "$slow" "$place" | reload
+check "another output, with one more place for it, is refused" last 'another output needs a restart'
 stop
 
 # ---- Pipes
