@@ -138,6 +138,11 @@ $(BENCH_OBJECTS): override CFLAGS += -isystem /usr/include/dpdk $(shell pkg-conf
 $(B)/bench-buffer: $(BENCH_OBJECTS) $(B)/libdbufd.a
 	$(call say,LD,$@)$(CXX) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs glib-2.0) -lurcu-common -lrte_ring -ljemalloc
 
+# With a double buffer of its own.
+$(B)/tests/bench/buffer_swap.o: tests/bench/buffer_swap.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $< && objcopy --wildcard --localize-symbol='db_*' $@
+
 $(B)/%.o: %.cc Makefile
 	@mkdir -p $(@D)
 	$(call say,CXX,$@)$(CXX) -O2 -g -std=c++17 -Wall -Wextra -pthread -MMD -MP -c -o $@ $<

@@ -1,29 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * The swap: from a full half to the open other half, when that one is free. db.c is compiled once
- * more in here, with a clock in its steps, under names that the library does not have.
+ * more in here, with a clock in its steps; the Makefile hides its names from the library's.
  *
  * One writer, and a reader that sleeps until its half is sealed. The gap is from the writer's look at
  * the full half to the compare-exchange that opens the other one; from then on every writer goes on.
  * The write that swaps lasts longer: it wakes the reader, takes an extent, and copies its block.
  */
-#define db_open         swap_open
-#define db_free         swap_free
-#define db_region       swap_region
-#define db_writer       swap_writer
-#define db_write_begin  swap_write_begin
-#define db_write_end    swap_write_end
-#define db_write_cancel swap_write_cancel
-#define db_write        swap_write
-#define db_account      swap_account
-#define db_half_extent  swap_half_extent
-#define db_read         swap_read
-#define db_release      swap_release
-#define db_close        swap_close
-#define db_region_bytes swap_region_bytes
-#define db_set_target   swap_set_target
-#define db_state        swap_state
-
 #include "buffer_round.h"
 
 static void note_step(const char *step);
