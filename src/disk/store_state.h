@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the parts of the store share: store.c (its functions for others), store_half.c (a half's
- * extents into the open segment), store_segment.c (opening, closing and leaving segments),
- * store_retain.c (deleting them), store_place.c (where they are).
+ * What the parts of the store share: store.c (its functions for others), store_open.c, store_half.c (a
+ * half's extents into the open segment), store_segment.c (opening, closing and leaving segments),
+ * store_next.c (asking for the next), store_retain.c (deleting them), store_place.c (where they are).
  *
- * Members: [I] never changes after store_open, [R] the reader's thread only (or whose place it takes), [A] written by the
- * reader, read by anyone.
+ * Members: [I] never changes after store_open, [R] the reader's thread only (or whose place it takes),
+ * [A] written by the reader, read by anyone.
  */
 #ifndef DBUFD_DISK_STORE_STATE_H
 #define DBUFD_DISK_STORE_STATE_H
@@ -134,6 +134,17 @@ static inline bool no_room(int rc)
 uint64_t clock_ns(clockid_t clock);
 void store_report(struct store *store, struct store_event event);
 
+/* ---- store.c ---- */
+
+/* How large a segment may become. */
+void store_set_segment_bytes(struct store *store);
+
+/* What the options say of the random source. */
+struct random_parameters store_random(const struct store_options *options);
+
+/* The stream has these writers from here on, or more. */
+void store_take_writers(struct store *store);
+
 /* ---- store_segment.c ---- */
 
 /* Says once what `segment` was refused, and asks no more for it. */
@@ -141,9 +152,6 @@ void store_note_manner(struct store *store, const struct segment *segment);
 
 /* Sees to it that there is an open segment with its first checkpoint in it. */
 int store_begin(struct store *store);
-
-/* How large a segment may become. */
-void store_set_segment_bytes(struct store *store);
 
 /* Puts the checkpoint that is due into the open segment. */
 int store_restate(struct store *store);
