@@ -531,7 +531,8 @@ int db_read(struct db *db, uint64_t flush_ns, struct db_half *ret)
             return 1;
         }
         db_release(db); /* sealed before anything came, or all extents were given back */
-        if (!atomic_load_explicit(&db->control->closed, memory_order_seq_cst))
+        /* Relaxed: who does not see it yet is told to look again, by wait_sealed in the next call. */
+        if (!atomic_load_explicit(&db->control->closed, memory_order_relaxed))
             return -ETIMEDOUT;
     }
 }
@@ -560,7 +561,8 @@ void db_release(struct db *db)
 
 void db_seal(struct db *db)
 {
-    uint64_t claim = atomic_load_explicit(&db->control->claim, memory_order_seq_cst);
+    /* Relaxed: of an epoch that is open no more there is nothing to seal, and the swap has woken all. */
+    uint64_t claim = atomic_load_explicit(&db->control->claim, memory_order_relaxed);
     (void)try_swap(db->control, epoch_of(claim));
 }
 
@@ -576,13 +578,13 @@ void db_close(struct db *db)
 void db_reopen(struct db *db)
 {
     struct control *control = db->control;
-    /* Relaxed: the threads that were inside have been joined. */
+    /* Relaxed: the threads that were inside have been joined, and the next ones are yet to be started. */
     const uint64_t claim = atomic_load_explicit(&control->claim, memory_order_relaxed);
     assert(atomic_load_explicit(&control->closed, memory_order_relaxed) == 1);
     assert(atomic_load_explicit(&control->stored, memory_order_relaxed) == epoch_of(claim));
     assert(next_of(claim) == 0);
     db->opened_ns = now_ns();
-    atomic_store_explicit(&control->closed, 0, memory_order_seq_cst); /* S1 */
+    atomic_store_explicit(&control->closed, 0, memory_order_relaxed);
 }
 
 void db_set_next_blocks(struct db *db, const uint64_t next_block[])
