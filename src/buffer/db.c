@@ -581,8 +581,10 @@ void db_reopen(struct db *db)
     /* Relaxed: the threads that were inside have been joined, and the next ones are yet to be started. */
     const uint64_t claim = atomic_load_explicit(&control->claim, memory_order_relaxed);
     assert(atomic_load_explicit(&control->closed, memory_order_relaxed) == 1);
-    assert(atomic_load_explicit(&control->stored, memory_order_relaxed) == epoch_of(claim));
     assert(next_of(claim) == 0);
+    /* db_close may have sealed the open half when the reader had seen already that it is empty. */
+    db->reading = epoch_of(claim);
+    atomic_store_explicit(&control->stored, db->reading, memory_order_relaxed);
     db->opened_ns = now_ns();
     atomic_store_explicit(&control->closed, 0, memory_order_relaxed);
 }

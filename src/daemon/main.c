@@ -79,7 +79,7 @@ static int stop(struct dbufd *d, int status)
     free(d->writers);
     if (d->reader != NULL) {
         db_close(d->db);
-        reader_join(d->reader);
+        (void)reader_join(d->reader);
     }
     crash_close(d);
     db_free(d->db);

@@ -314,3 +314,10 @@ void notify_watchdog(const struct notify *notify)
     if (notify->watchdog_ns != 0)
         (void)sd_notify(0, "WATCHDOG=1");
 }
+
+void notify_watchdog_patience(const struct notify *notify, uint64_t patience_ns)
+{
+    if (notify->watchdog_ns != 0)
+        (void)sd_notifyf(0, "WATCHDOG_USEC=%" PRIu64,
+                         (patience_ns != 0 ? patience_ns : notify->watchdog_ns) / 1000);
+}

@@ -79,4 +79,7 @@ void notify_forget_fd(const char *name);
 /* A sign of life. */
 void notify_watchdog(const struct notify *notify);
 
+/* The next sign of life may take so long, ns; 0: as the unit says. */
+void notify_watchdog_patience(const struct notify *notify, uint64_t patience_ns);
+
 #endif

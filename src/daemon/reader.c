@@ -273,6 +273,7 @@ static void *reader_main(void *argument)
             took_ns = now_ns() - before_ns;
             bytes = store_account(o->store).bytes - before_bytes;
         }
+        set_state(r, READER_STORING); /* for what housekeeping asks of the disk */
         aux_work(r, bytes, took_ns);
         set_state(r, READER_WAITING);
     }
@@ -349,14 +350,16 @@ void reader_rotate(struct reader *r)
     atomic_store_explicit(&r->rotate_asked, true, memory_order_relaxed);
 }
 
-void reader_join(struct reader *r)
+bool reader_join(struct reader *r)
 {
     int rc = pthread_join(r->thread, NULL);
     assert(rc == 0);
+    const bool rotation_left = atomic_load_explicit(&r->rotate_asked, memory_order_relaxed);
     (void)pthread_mutex_destroy(&r->storing);
     (void)pthread_mutex_destroy(&r->lock);
     free(r->extents);
     free(r);
+    return rotation_left;
 }
 
 uint64_t reader_preemptions(const struct reader *r)

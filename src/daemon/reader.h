@@ -46,12 +46,13 @@ void reader_keep_stream(struct reader *reader);
 
 /* It goes by this from now on, even where it waits for a disk that refuses. */
 void reader_tune(struct reader *reader, const struct reader_tuning *tuning);
+
 /* Makes it end the segment and begin the next one as soon as it is between two halves: at once while
  * blocks come, else when flush_ns is over. Asked twice before that it does it once. */
 void reader_rotate(struct reader *reader);
 
-/* Waits for the thread to end and frees it. */
-void reader_join(struct reader *reader);
+/* Waits for the thread to end and frees it. True: it did not come to a rotation that it was asked for. */
+bool reader_join(struct reader *reader);
 
 enum reader_state { READER_WAITING, READER_STORING, READER_DISK_HELD };
 

@@ -136,7 +136,7 @@ static int open_buffer(const struct dbufd *d, struct reload *r)
 }
 
 /* Makes what is new. False: it could not, and that was told. */
-static bool prepare(struct dbufd *d, struct reload *r)
+static bool prepare_parts(struct dbufd *d, struct reload *r)
 {
     const struct config *c = r->config;
     int rc = 0;
@@ -174,6 +174,15 @@ static bool prepare(struct dbufd *d, struct reload *r)
         return false;
     }
     return true;
+}
+
+/* A new output may be slow to open, and its newest file long to read: that is no reason to end this one. */
+static bool prepare(struct dbufd *d, struct reload *r)
+{
+    notify_watchdog_patience(&d->notify, STALL_MAX_NS);
+    const bool ready = prepare_parts(d, r);
+    notify_watchdog_patience(&d->notify, 0);
+    return ready;
 }
 
 /* ---- Pause ------------------------------------------------------------------------------------- */
@@ -222,7 +231,8 @@ static void retire(struct dbufd *d, const struct reload *r)
     if (r->store == NULL)
         replaced.store = NULL;
     stats_carry(&replaced, &d->carried);
-    reader_join(d->reader);
+    if (reader_join(d->reader))
+        (void)store_rotate(d->store);
     d->reader = NULL;
     d->stall = (struct stall){0};
     for (unsigned i = 0; i < d->writers_opened; i++)

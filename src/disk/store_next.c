@@ -28,6 +28,8 @@ static int note_answer(struct store *store)
                                                  .bytes = answer.old_bytes,
                                                  .reason = store->old_reason});
     }
+    if (answer.old_path && !answer.old_gone)
+        store->retention_due = true; /* it is tried again */
     free(answer.old_path);
     return answer.rc;
 }

@@ -93,15 +93,6 @@ static void begin_sequences(struct store *store)
     }
 }
 
-/* Whether the segment is at the stream's own place. */
-static bool is_home(const struct store *store, const char *path)
-{
-    const char *slash = strrchr(store->options.path, '/');
-    size_t length = slash ? (size_t)(slash - store->options.path) + 1 : 0;
-
-    return strncmp(path, store->options.path, length) == 0 && !strchr(path + length, '/');
-}
-
 /* The stream as it was found, and where to go on in it. */
 static int take_over(struct store *store, const struct recovery *recovery)
 {
@@ -116,7 +107,7 @@ static int take_over(struct store *store, const struct recovery *recovery)
         return -ESTALE;
     memcpy(store->uuid, recovery->uuid, sizeof(store->uuid));
     store->tally = recovery->tally;
-    if (!store->rotates && is_home(store, recovery->path)) {
+    if (!store->rotates && store_is_home(store, recovery->path)) {
         store->resume_path = strdup(recovery->path);
         store->resume_offset = recovery->end;
         if (!store->resume_path)
@@ -188,7 +179,7 @@ static int open_raw(struct store *store, const struct stream_files *files)
     if (rc < 0)
         return rc;
     store->number = last->number;
-    if (!store->rotates && is_home(store, last->path)) {
+    if (!store->rotates && store_is_home(store, last->path)) {
         store->resume_path = strdup(last->path);
         store->resume_offset = last->bytes;
         if (!store->resume_path)

@@ -29,6 +29,14 @@ const char *store_place(const struct store *store)
     return store->away ? store->options.failover_path : store->options.path;
 }
 
+bool store_is_home(const struct store *store, const char *path)
+{
+    const char *slash = strrchr(store->options.path, '/');
+    size_t length = slash ? (size_t)(slash - store->options.path) + 1 : 0;
+
+    return strncmp(path, store->options.path, length) == 0 && !strchr(path + length, '/');
+}
+
 /* Whether the error is one of the place, and another one may be better. */
 static bool is_dead(int rc)
 {
@@ -69,7 +77,7 @@ static int begin_at(struct store *store, bool away, int (*begin)(struct store *s
     int rc = take_lock(store, lock);
     if (rc == 0)
         rc = begin(store);
-    if (is_dead(rc))
+    if (is_dead(rc) && store->options.failover_path)
         stream_drop_lock(lock);
     return rc;
 }

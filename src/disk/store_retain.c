@@ -44,8 +44,8 @@ static int delete_segment(struct store *store, const struct stream_file *file,
 {
     const struct output *output = store->options.output;
 
-    if (reason != STORE_DISK_FULL && !store->away && store->prepare &&
-        prepare_is_idle(store->prepare))
+    if (reason != STORE_DISK_FULL && !store->away && store_is_home(store, file->path) &&
+        store->prepare && prepare_is_idle(store->prepare))
         return store_replace_old(store, file, reason);
     int rc = output->remove(output->context, file->path);
     if (rc < 0)

@@ -192,6 +192,9 @@ void store_look_at_age(struct store *store);
 
 /* ---- store_place.c ---- */
 
+/* Whether a file of the stream lies at its own place. */
+bool store_is_home(const struct store *store, const char *path);
+
 /* The stream's path where its segments are begun now. */
 const char *store_place(const struct store *store);
 

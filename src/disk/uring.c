@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     IN_FLIGHT = 4,
@@ -30,9 +31,9 @@ enum {
 
 struct uring {
     struct io_uring ring;
-    cpu_set_t cores; /* of whoever opened it: the kernel's own threads stay there */
-    bool cores_told;
-    int refused; /* -errno: the ring takes nothing more */
+    cpu_set_t cores;  /* of whoever opened it: the kernel's own threads stay there */
+    pid_t cores_told; /* the thread whose workers know it */
+    int refused;      /* -errno: the ring takes nothing more */
     struct request {
         bool in_flight;
         bool ended;
@@ -75,9 +76,11 @@ static void take_completion(struct uring *uring)
  * aside for somebody else. Kernels before 5.14 cannot be told. */
 static void tell_cores(struct uring *uring)
 {
-    if (!uring->cores_told)
+    const pid_t thread = gettid();
+
+    if (uring->cores_told != thread)
         (void)io_uring_register_iowq_aff(&uring->ring, sizeof(uring->cores), &uring->cores);
-    uring->cores_told = true;
+    uring->cores_told = thread;
 }
 
 static int uring_begin_write(void *context, unsigned slot, int fd, const struct iovec *pieces,

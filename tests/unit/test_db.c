@@ -131,6 +131,25 @@ static void it_opens_again_after_the_end(void **state)
     db_free(db);
 }
 
+/* The reader has looked, and says that it is over, while db_close is about to seal the empty half. */
+static void a_close_that_comes_to_its_end_late_can_be_reopened(void **state)
+{
+    (void)state;
+    struct db *db = open_db(2, 1, UINT32_MAX - 2);
+    struct db_half half;
+    for (uint64_t block = 0; block < 4; block++) {
+        db_close(db);
+        assert_int_equal(db_read(db, long_ns, &half), 0);
+        db_seal(db);
+        db_reopen(db);
+        db_write(db_writer(db, 0), "x", 1, 0, 0);
+        assert_int_equal(db_read(db, soon_ns, &half), 1);
+        assert_int_equal(db_half_extent(&half, 0)->first_block, block);
+        db_release(db);
+    }
+    db_free(db);
+}
+
 static void next_blocks_can_come_later(void **state)
 {
     (void)state;
@@ -351,6 +370,7 @@ int main(void)
         cmocka_unit_test(nothing_in_it_is_a_timeout_and_then_the_end),
         cmocka_unit_test(sealing_brings_the_reader_by),
         cmocka_unit_test(it_opens_again_after_the_end),
+        cmocka_unit_test(a_close_that_comes_to_its_end_late_can_be_reopened),
         cmocka_unit_test(next_blocks_can_come_later),
         cmocka_unit_test(close_gives_out_what_is_left),
         cmocka_unit_test(room_given_back_stores_nothing),
