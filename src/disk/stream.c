@@ -263,8 +263,9 @@ static void leave_pid(int fd)
     char text[PID_TEXT_BYTES];
     int length = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
 
-    if (ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)length, 0) != length)
-        (void)ftruncate(fd, 0);
+    if (ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)length, 0) != length &&
+        ftruncate(fd, 0) < 0)
+        return; /* a part of the number stays; stream_holder looks whether that process has the stream */
 }
 
 int stream_lock(const char *stream_path, struct stream_lock *ret)

@@ -36,11 +36,14 @@ def seed(region):
 def stated(stream, seed):
     """What the first checkpoint with this seed says of each writer's next block, and its segment."""
     for path in sorted(glob.glob(stream.replace(".dbuf", ".*.dbuf"))):
-        with open(path, "rb") as file:
-            file.seek(PAGE)
-            header = file.read(64)
-            used = struct.unpack_from("<I", header, 36)[0]
-            checkpoint = file.read(used)
+        try:
+            with open(path, "rb") as file:
+                file.seek(PAGE)
+                header = file.read(64)
+                used = struct.unpack_from("<I", header, 36)[0]
+                checkpoint = file.read(used)
+        except FileNotFoundError:  # retention has taken it just now
+            continue
         count, _, its = struct.unpack_from("<IIQ", checkpoint)
         if its == seed:
             return [struct.unpack_from("<QQ", checkpoint, 48 + 16 * w)[0] for w in range(count)], path

@@ -55,8 +55,8 @@ watchdog() {
     local pid
     pid=$(main_pid)
     wait_for 60 told REPORT
-    # The reader hangs in its next sync, and nothing else does.
-    strace -f -qq -o /dev/null -e trace=fdatasync -e inject=fdatasync:delay_enter=600000000 \
+    # The reader hangs in a call that no disk has to answer, and nothing else does.
+    strace -f -qq -o /dev/null -e trace=membarrier -e inject=membarrier:delay_enter=600000000 \
         -p "$(outer_pid "$pid")" >/dev/null 2>&1 &
     local strace=$!
     found() { journal | grep -q 'Watchdog timeout'; }
