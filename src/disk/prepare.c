@@ -126,7 +126,7 @@ static void *prepare_main(void *argument)
 {
     struct prepare *p = argument;
 
-    (void)prctl(PR_SET_NAME, "next segment"); /* cannot fail */
+    (void)prctl(PR_SET_NAME, "next-segment"); /* cannot fail */
     (void)pthread_mutex_lock(&p->lock);
     while (!p->closing || p->state == ASKED) {
         if (p->state == ASKED)
