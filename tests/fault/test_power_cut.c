@@ -284,6 +284,14 @@ static const struct milestone *milestone_at(const struct run *run, uint64_t decl
     return milestone;
 }
 
+/* Whether a segment lost its name for good: its file was removed, or becomes the next segment's. */
+static bool takes_segment(const struct entry *entry)
+{
+    if (entry->deed == DEED_RENAME)
+        return entry->old_name[0] != '.';
+    return entry->deed == DEED_REMOVE && entry->name[0] != '.';
+}
+
 /* Opens what is left, goes on with it, closes it, and looks at all of it. */
 static void look_at_state(const struct run *run, size_t prefix)
 {
@@ -296,7 +304,7 @@ static void look_at_state(const struct run *run, size_t prefix)
     for (size_t i = 0; i < prefix; i++) {
         if (run->record.entries[i].deed == DEED_DECLARE)
             declared = run->record.entries[i].declared;
-        removed += run->record.entries[i].deed == DEED_REMOVE;
+        removed += takes_segment(&run->record.entries[i]);
     }
     const struct milestone *durable = milestone_at(run, declared);
     faulty_init(&faulty, CALL_OPEN, 0, 0, 0);
