@@ -9,7 +9,8 @@
  * segment that is begun tries the own place again, and so does the next run. A disk that is only full is
  * not dead. If both are, the call fails and is made again, as with one.
  *
- * A place that is dead is let go of, its lock too, and taken again each time that it is tried.
+ * A place that is dead is let go of, its lock too, and taken again each time that it is tried: whoever
+ * has gone on with the stream meanwhile is seen then. One that refuses us alone is kept.
  *
  * At the start both places must be there: which has the stream's end is seen from their files alone.
  */
@@ -42,6 +43,12 @@ static bool is_dead(int rc)
 {
     return rc < 0 && !no_room(rc) && rc != -EAGAIN && rc != -ENOMEM && rc != -EINTR &&
            rc != -EMFILE && rc != -ENFILE;
+}
+
+/* Whether it must be unmounted to get better; one that is only not ours to write to need not. */
+static bool must_be_let_go(int rc)
+{
+    return is_dead(rc) && rc != -EACCES && rc != -EPERM;
 }
 
 /* Takes the place's lock again, if it was let go of, or lies elsewhere by now: another disk is mounted
@@ -77,7 +84,7 @@ static int begin_at(struct store *store, bool away, int (*begin)(struct store *s
     int rc = take_lock(store, lock);
     if (rc == 0)
         rc = begin(store);
-    if (is_dead(rc) && store->options.failover_path)
+    if (must_be_let_go(rc))
         stream_drop_lock(lock);
     return rc;
 }

@@ -4,6 +4,7 @@
 # on. Without output.failover_path dbufd waits and goes on within a second of its return; with it, it goes
 # on there, comes back when a segment ends, and nothing is lost or doubled, not even by a SIGKILL meanwhile.
 . "${0%/*}/../tap.sh"
+limit_s=20 # for an end that does not come
 cleanup() { kill -KILL "${recorder:-}" 2>/dev/null; umount -l "$tmp/disk" 2>/dev/null; }
 dbufd=("$B/dbufd" -c /dev/null -o buffer_capacity=4MB -o source.rate=5MB -o source.seed=5 -o output.min_free=1MiB
     -o output.flush_interval=100ms -o output.segment_size=8MiB -o output_file_path="$tmp/disk/d.dbuf")
@@ -16,18 +17,31 @@ import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack("I", 2))
 PYTHON
 }
-revive_disk() { # the recorder must not find the empty directory
+stop_and_mount() { # the recorder must not find the empty directory
     kill -STOP $recorder
     umount "$tmp/disk" && mount -o loop "$tmp/img" "$tmp/disk"
     local status=$?
     kill -CONT $recorder
     return $status
 }
+revive_disk() { # while it tries it has files open there for a moment
+    for _ in {1..20}; do
+        stop_and_mount && return
+        sleep 0.1
+    done
+    return 1
+}
 start() { # KEY=VALUE...
     local options=()
     for option in "$@"; do options+=(-o "$option"); done
     "${dbufd[@]}" "${options[@]}" 2>>"$tmp/log" &
     recorder=$!
+}
+
+end() { # its status
+    kill $recorder
+    timeout "$limit_s" tail --pid=$recorder -f /dev/null || kill -KILL $recorder
+    wait $recorder
 }
 
 if ! make_disk 2>/dev/null || ! kill_disk 2>/dev/null; then
@@ -47,8 +61,7 @@ check "a dead disk is waited for, and told of" wait_for 20 grep -q 'cannot store
 check "the recorder lives" kill -0 $recorder
 check "the dead disk can be unmounted, nobody has it open" revive_disk
 check "when it is back the recording goes on" wait_for 20 grep -q 'storing goes on' "$tmp/log"
-kill $recorder
-wait $recorder
+end
 check "it ends well" test $? = 0
 check "nothing is lost" "$B/dbufctl" verify --random "$tmp/disk/d.dbuf"
 umount "$tmp/disk"
@@ -74,8 +87,7 @@ umount "$tmp/disk" && mount -o loop "$tmp/img" "$tmp/disk"
 start output.failover_path="$tmp/other/d.dbuf" crash_buffer="file:$tmp/region"
 check "after a SIGKILL what was in memory is stored" wait_for 20 grep -q 'still in memory and are stored now' "$tmp/log"
 sleep 0.5
-kill $recorder
-wait $recorder
+end
 check "it ends well" test $? = 0
 check "over both places nothing is lost" "$B/dbufctl" verify --random "$tmp/disk/d.dbuf" "$tmp/other/d.dbuf"
 check "and one place alone is said not to be all" sh -c "! '$B/dbufctl' verify '$tmp/disk/d.dbuf'"

@@ -328,6 +328,43 @@ static void both_dead_is_waited_for(void **unused)
     }
 }
 
+/* A dead place is let go of, also if there is no other, so that it can be unmounted; one that cannot be
+ * written is not for another process to take. */
+static void a_dead_place_is_let_go_of(void **unused)
+{
+    (void)unused;
+    static const struct {
+        int error;
+        bool is_kept;
+    } cases[] = {{EIO, false}, {ENODEV, false}, {EROFS, false}, {EACCES, true}, {EPERM, true}};
+    for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+        struct places places = places_of(cases[i / 2].error);
+        struct store_options options = options_of_places(&places, NULL, 30 * EXTENT_BYTES);
+        struct maker maker;
+        pid_t holder;
+        clear_places(NULL);
+        make_places(NULL);
+        if (i % 2)
+            options.failover_path = NULL;
+        struct store *store = open_with(&options, &maker, seed_of_run());
+        store_one(store, &maker);
+        places.dead = home;
+        make_half(&maker, HALF_EXTENTS);
+        assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS),
+                         i % 2 ? -places.error : 0);
+        assert_int_equal(stream_holder(home_path, &holder), cases[i / 2].is_kept);
+        places.dead = NULL;
+        if (i % 2)
+            assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS), 0);
+        store_rotate(store);
+        store_one(store, &maker);
+        assert_int_equal(stream_holder(home_path, &holder), 1);
+        uint64_t blocks = maker.blocks;
+        close_store(store, &maker);
+        whole_over_both(blocks);
+    }
+}
+
 /* Room comes back: a full disk is not left. */
 static void a_full_place_is_not_dead(void **unused)
 {
@@ -433,8 +470,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(goes_there_and_comes_back), TEST(a_place_where_segments_are_left_is_not_trusted),
         TEST(the_next_run_goes_home),    TEST(both_dead_is_waited_for),
-        TEST(a_full_place_is_not_dead),  TEST(strangers_are_left_alone),
-        TEST(dies_at_any_call),
+        TEST(a_dead_place_is_let_go_of), TEST(a_full_place_is_not_dead),
+        TEST(strangers_are_left_alone),  TEST(dies_at_any_call),
     };
     keep_memory();
     test_parent = "/dev/shm";
