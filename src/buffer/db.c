@@ -109,10 +109,10 @@ struct db_writer {
     _Atomic uint64_t blocks; /* [S] written by it: see struct db_account */
     _Atomic uint64_t bytes;  /* [S] */
 
-    struct db *db;            /* [I] */
-    uint64_t first_block;     /* [I] sequence of its first block in this run */
-    _Atomic uint64_t held_ns; /* [S] */
-    _Atomic uint64_t holds;   /* [S] */
+    struct db *db;                                /* [I] */
+    uint64_t first_block;                         /* [I] sequence of its first block in this run */
+    _Atomic uint64_t held_ns;                     /* [S] */
+    _Atomic uint64_t hold_times[DB_HOLD_CLASSES]; /* [S] */
 };
 static_assert(offsetof(struct db_writer, db) == LINE_BYTES, "what a block touches is one line");
 
@@ -270,6 +270,15 @@ static bool try_swap(struct control *control, uint32_t epoch)
     return true;
 }
 
+static void account_hold(struct db_writer *w, uint64_t ns)
+{
+    const uint64_t usec = ns / 1000;
+    const unsigned bits = usec == 0 ? 0 : 64 - (unsigned)__builtin_clzll(usec);
+    const unsigned class = bits < DB_HOLD_CLASSES ? bits : DB_HOLD_CLASSES - 1;
+    atomic_fetch_add_explicit(&w->held_ns, ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&w->hold_times[class], 1, memory_order_relaxed);
+}
+
 /* Waits until `epoch` is not the open one. */
 static void hold(struct db_writer *w, uint32_t epoch)
 {
@@ -284,8 +293,7 @@ static void hold(struct db_writer *w, uint32_t epoch)
             futex_wait(epoch_word(control), epoch, 0);
     }
     atomic_fetch_sub_explicit(&control->held, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&w->held_ns, now_ns() - since_ns, memory_order_relaxed);
-    atomic_fetch_add_explicit(&w->holds, 1, memory_order_relaxed);
+    account_hold(w, now_ns() - since_ns);
 }
 
 /* Takes a new extent, and is held while there is none. Ends inside the busy section. */
@@ -424,12 +432,16 @@ void db_write(struct db_writer *w, const void *data, size_t bytes, uint32_t flag
 
 struct db_account db_account(const struct db_writer *w)
 {
-    return (struct db_account){
+    struct db_account ret = {
         .blocks = atomic_load_explicit(&w->blocks, memory_order_relaxed),
         .bytes = atomic_load_explicit(&w->bytes, memory_order_relaxed),
         .held_ns = atomic_load_explicit(&w->held_ns, memory_order_relaxed),
-        .holds = atomic_load_explicit(&w->holds, memory_order_relaxed),
     };
+    for (unsigned class = 0; class < DB_HOLD_CLASSES; class ++) {
+        ret.hold_times[class] = atomic_load_explicit(&w->hold_times[class], memory_order_relaxed);
+        ret.holds += ret.hold_times[class];
+    }
+    return ret;
 }
 
 /* ---- Reader -----------------------------------------------------------------------------------
