@@ -129,8 +129,8 @@ import struct, sys
 with open(sys.argv[1], "r+b") as file:
     data = bytearray(file.read())
     stored, = struct.unpack_from("<I", data, 64)
-    extent_bytes, = struct.unpack_from("<I", data, 144)
-    for at in range(8192, len(data) - extent_bytes, extent_bytes):
+    control_bytes, extent_bytes = struct.unpack_from("<II", data, 140)
+    for at in range(control_bytes, len(data) - extent_bytes, extent_bytes):
         epoch, = struct.unpack_from("<I", data, at + 12)
         count, = struct.unpack_from("<I", data, at + 32)
         if count > 1 and (epoch - stored) % 2**32 < 2:
