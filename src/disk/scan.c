@@ -22,6 +22,7 @@
 
 #include "crc32c.h"
 #include "scan.h"
+#include "scan_check.h"
 #include "window.h"
 
 struct scan {
@@ -35,11 +36,6 @@ struct scan {
 
 /* ---- Recognizing extents ----------------------------------------------------------------------
  */
-
-static bool all_zero(const unsigned char *data, size_t bytes)
-{
-    return bytes == 0 || (data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0);
-}
 
 /* A header that this stream has written, here or elsewhere. */
 static bool is_ours(const struct scan *scan, const unsigned char *data, size_t bytes)
@@ -81,7 +77,7 @@ static struct behind look_behind(struct scan *scan, uint64_t offset)
         size_t bytes;
         uint64_t next = offset + FORMAT_ALIGN;
         int rc = window_load(&scan->window, offset, FORMAT_ALIGN, &page, &bytes);
-        bool zero = rc == 0 && all_zero(page, bytes);
+        bool zero = rc == 0 && scan_all_zero(page, bytes);
         if (zero) {
             if (!zero_before || offset % WINDOW_READ_BYTES == 0) {
                 next = window_next_data(&scan->window, offset);
@@ -121,105 +117,6 @@ static size_t own_bytes(const struct scan *scan, uint64_t offset, const unsigned
     return bytes;
 }
 
-/* ---- Checking an extent -----------------------------------------------------------------------
- */
-
-int scan_block(const unsigned char *data, size_t used, size_t *position,
-               const struct block_header **ret_block, const unsigned char **ret_data)
-{
-    size_t at = *position;
-    if (at == used) {
-        return 0;
-    }
-    if (at > used || used - at < sizeof(struct block_header)) {
-        return -EBADMSG;
-    }
-    const struct block_header *block = (const struct block_header *)(data + at);
-    if (block->length > FORMAT_BLOCK_MAX || block_bytes(block->length) > used - at) {
-        return -EBADMSG;
-    }
-    *position = at + block_bytes(block->length);
-    *ret_block = block;
-    *ret_data = data + at + sizeof(*block);
-    return 1;
-}
-
-const struct checkpoint *scan_checkpoint(const unsigned char *data, size_t used,
-                                         const struct checkpoint_writer **ret_writers)
-{
-    const struct checkpoint *checkpoint = (const struct checkpoint *)data;
-    if (used < sizeof(*checkpoint) || checkpoint->writer_count > FORMAT_WRITERS_MAX ||
-        used != sizeof(*checkpoint) + checkpoint->writer_count * sizeof(**ret_writers) ||
-        checkpoint->random > 1) {
-        return NULL;
-    }
-    if (checkpoint->random == 1 && (checkpoint->min_block > checkpoint->max_block ||
-                                    checkpoint->max_block > FORMAT_BLOCK_MAX)) {
-        return NULL;
-    }
-    *ret_writers = (const struct checkpoint_writer *)(data + sizeof(*checkpoint));
-    return checkpoint;
-}
-
-static bool blocks_add_up(const struct extent_header *header, const unsigned char *data)
-{
-    if (header->flags & EXTENT_CHECKPOINT) {
-        const struct checkpoint_writer *writers;
-        return scan_checkpoint(data, header->used, &writers) != NULL;
-    }
-    const struct block_header *block;
-    const unsigned char *block_data;
-    size_t position = 0;
-    uint64_t count = 0;
-    int rc;
-    while ((rc = scan_block(data, header->used, &position, &block, &block_data)) == 1) {
-        size_t padding = (8 - block->length % 8) % 8;
-        if (!all_zero(block_data + block->length, padding)) {
-            return false;
-        }
-        count++;
-    }
-    return rc == 0 && count == header->block_count && count > 0;
-}
-
-static bool fields_are_valid(const struct extent_header *header)
-{
-    const uint32_t ends = EXTENT_END | EXTENT_CLOSE;
-    return header->version == FORMAT_VERSION && header->writer < FORMAT_WRITERS_MAX &&
-           header->used <= SCAN_PIECE_MAX - FORMAT_ALIGN &&
-           (header->flags & ~(EXTENT_CHECKPOINT | ends)) == 0 &&
-           ((header->flags & ends) == 0 || (header->flags & EXTENT_CHECKPOINT));
-}
-
-/* The checks of an extent that lies in memory with `bytes` of its stored ones; the first that
- * fails. */
-static enum scan_fault check(const struct extent_header *header, uint64_t offset,
-                             const unsigned char *data, size_t bytes, bool *ret_data_is_whole)
-{
-    size_t behind_header = bytes - sizeof(*header);
-    *ret_data_is_whole =
-        header->used <= behind_header && crc32c(0, data, header->used) == header->data_crc;
-    if (header->used > behind_header) {
-        return SCAN_CUT;
-    }
-    if (header->place != offset / FORMAT_ALIGN) {
-        return SCAN_MISPLACED;
-    }
-    if (!*ret_data_is_whole) {
-        return SCAN_DATA_CHANGED;
-    }
-    if (!blocks_add_up(header, data)) {
-        return SCAN_BAD_BLOCKS;
-    }
-    if (bytes < extent_stored_bytes(header->used)) {
-        return SCAN_CUT;
-    }
-    if (!all_zero(data + header->used, behind_header - header->used)) {
-        return SCAN_PADDING_CHANGED;
-    }
-    return SCAN_OK;
-}
-
 /* ---- Going through a segment ------------------------------------------------------------------
  */
 
@@ -257,7 +154,7 @@ static void give_extent(struct scan *scan, const unsigned char *page, struct sca
 
     scan->found = *(const struct extent_header *)page;
     ret->header = &scan->found;
-    if (!fields_are_valid(&scan->found)) {
+    if (!scan_fields_are_valid(&scan->found)) {
         ret->fault = SCAN_BAD_BLOCKS;
         give_lost(scan, scan->offset + FORMAT_ALIGN, ret);
         return;
@@ -272,7 +169,7 @@ static void give_extent(struct scan *scan, const unsigned char *page, struct sca
         return;
     }
     ret->fault =
-        check(&scan->found, scan->offset, data + sizeof(scan->found), bytes, &data_is_whole);
+        scan_check(&scan->found, scan->offset, data + sizeof(scan->found), bytes, &data_is_whole);
     if (data_is_whole) {
         ret->data = data + sizeof(scan->found);
     }
@@ -288,7 +185,7 @@ static enum scan_fault fault_of(const unsigned char *page, size_t bytes, uint64_
 {
     const struct extent_header *header = (const struct extent_header *)page;
     if (bytes < sizeof(*header)) {
-        return all_zero(page, bytes) ? SCAN_NO_EXTENT : SCAN_CUT;
+        return scan_all_zero(page, bytes) ? SCAN_NO_EXTENT : SCAN_CUT;
     }
     bool was_one = header->magic == EXTENT_MAGIC ||
                    (header->version == FORMAT_VERSION && header->place == offset / FORMAT_ALIGN);
@@ -330,7 +227,7 @@ static bool peek_header(const struct scan *scan, unsigned char page[static FORMA
     ssize_t got = window_peek(&scan->window, scan->offset, page, FORMAT_ALIGN);
     return got == FORMAT_ALIGN && is_ours(scan, page, FORMAT_ALIGN) &&
            is_in_place(page, scan->offset) && !is_older(scan, page) &&
-           fields_are_valid((const struct extent_header *)page);
+           scan_fields_are_valid((const struct extent_header *)page);
 }
 
 int scan_skim(struct scan *scan, struct scan_extent *ret)
