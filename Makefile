@@ -111,7 +111,7 @@ $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libdbufd.a
 	$(call say,LD,$@)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_DAEMON)
 
 # Those that look at more, or longer, with SOAK in the environment.
-SOAKS := model test_stress test_sweep test_power_cut kill crash fuzz test_mutations
+SOAKS := model test_stress test_sweep test_power_cut kill crash fuzz test_mutations test_verify_ahead
 soak:
 	@tests/deps $(PACKAGES_BUILD) $(PACKAGES_CHECK) $(PACKAGES_SYSTEM)
 	@$(MAKE) --no-print-directory -j2 all units

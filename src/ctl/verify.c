@@ -10,14 +10,17 @@
  *   - a daemon is writing: faults behind the last whole extent are writes on their way.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "verify_state.h"
 
+enum { PIECE_BYTES = 16 << 20, WORKERS_MAX = 16 };
+
 /* ---- Segments ---------------------------------------------------------------------------------
  */
 
-static void hold_fault(struct verify *v, const struct scan_extent *extent)
+static void hold_fault(struct verify *v, const struct seen_extent *seen)
 {
     if (v->held_count == v->held_room) {
         size_t room = v->held_room * 2 + 8;
@@ -30,10 +33,10 @@ static void hold_fault(struct verify *v, const struct scan_extent *extent)
         v->held_room = room;
     }
     struct held_fault *held = &v->held[v->held_count++];
-    held->extent = *extent;
-    held->extent.data = NULL; /* gone with the next call to scan_next */
-    if (extent->header != NULL) {
-        held->header = *extent->header;
+    held->extent = (struct seen_extent){.at = seen->at};
+    held->extent.at.data = NULL; /* gone with the next call to scan_next */
+    if (seen->at.header != NULL) {
+        held->header = *seen->at.header;
     }
 }
 
@@ -41,8 +44,8 @@ static void release_faults(struct verify *v)
 {
     for (size_t i = 0; i < v->held_count; i++) {
         struct held_fault *held = &v->held[i];
-        if (held->extent.header != NULL) {
-            held->extent.header = &held->header;
+        if (held->extent.at.header != NULL) {
+            held->extent.at.header = &held->header;
         }
         verify_extent(v, &held->extent);
     }
@@ -70,37 +73,81 @@ static bool is_superseded(const struct verify *v, const struct scan_extent *exte
            (verify_counts(extent) && extent->header->seq >= next->first_seq);
 }
 
+/* Whether a worker has seen the whole extent that comes next, and all that is asked of it. */
+static bool take_ahead(struct verify *v, struct scan *scan, struct seen_extent *ret)
+{
+    const uint64_t offset = scan_offset(scan);
+    const struct ahead_extent *ahead;
+    if (v->ahead == NULL || offset >= scan_file_bytes(scan) ||
+        ahead_take(v->ahead, (size_t)(v->file - v->survey->files), offset, &ahead) == 0 ||
+        offset + ahead->bytes > scan_file_bytes(scan)) {
+        return false;
+    }
+    bool compare = v->options->random && v->random.random == 1;
+    bool checkpoint = ahead->header.flags & EXTENT_CHECKPOINT;
+    if (compare && !checkpoint && !random_is_same(&ahead->random, &v->random)) {
+        return false; /* which block it is shows its data alone */
+    }
+    *ret = (struct seen_extent){.at = {.fault = SCAN_OK,
+                                       .offset = offset,
+                                       .bytes = ahead->bytes,
+                                       .header = &ahead->header,
+                                       .data = ahead->data},
+                                .sums = ahead->sums,
+                                .blocks_are_whole = true,
+                                .blocks_are_random = compare};
+    scan_seek(scan, offset + ahead->bytes);
+    return true;
+}
+
+static bool next_extent(struct verify *v, struct scan *scan, struct seen_extent *ret)
+{
+    if (take_ahead(v, scan, ret)) {
+        return true;
+    }
+    *ret = (struct seen_extent){.blocks_are_whole = false};
+    if (scan_next(scan, &ret->at) == 0) {
+        return false;
+    }
+    if (ret->at.data != NULL) {
+        ret->sums = block_sums(&ret->at);
+        ret->blocks_are_whole = true;
+    }
+    return true;
+}
+
 static void read_extents(struct verify *v, struct scan *scan, const struct survey_file *next)
 {
-    struct scan_extent extent;
+    struct seen_extent seen;
+    const struct scan_extent *extent = &seen.at;
     bool first = true, empty = true;
 
-    while (v->error == 0 && scan_next(scan, &extent) == 1) {
-        show_progress(v, &extent);
-        if (extent.fault == SCAN_EMPTY_TAIL) {
+    while (v->error == 0 && next_extent(v, scan, &seen)) {
+        show_progress(v, extent);
+        if (extent->fault == SCAN_EMPTY_TAIL) {
             continue;
         }
         empty = false;
-        if (is_superseded(v, &extent, next)) {
-            v->result.superseded_bytes += extent.bytes;
+        if (is_superseded(v, extent, next)) {
+            v->result.superseded_bytes += extent->bytes;
             continue;
         }
-        bool checkpoint = extent.fault == SCAN_OK && (extent.header->flags & EXTENT_CHECKPOINT);
-        if (first && extent.fault == SCAN_OK && !checkpoint) {
-            verify_tell(v, finding_at_extent(v, &extent, FINDING_CHECKPOINT_MISSING));
+        bool checkpoint = extent->fault == SCAN_OK && (extent->header->flags & EXTENT_CHECKPOINT);
+        if (first && extent->fault == SCAN_OK && !checkpoint) {
+            verify_tell(v, finding_at_extent(v, extent, FINDING_CHECKPOINT_MISSING));
         }
-        if (first && verify_counts(&extent) && extent.header->seq < v->file->first_seq) {
-            verify_tell(v, finding_at_extent(v, &extent, FINDING_SEGMENT_WRONG));
+        if (first && verify_counts(extent) && extent->header->seq < v->file->first_seq) {
+            verify_tell(v, finding_at_extent(v, extent, FINDING_SEGMENT_WRONG));
         }
         if (first && !checkpoint) {
             v->random_known = false; /* it may have come with another seed */
         }
         first = false;
-        if (v->lenient && extent.fault != SCAN_OK) {
-            hold_fault(v, &extent);
+        if (v->lenient && extent->fault != SCAN_OK) {
+            hold_fault(v, &seen);
         } else {
             release_faults(v);
-            verify_extent(v, &extent);
+            verify_extent(v, &seen);
         }
     }
     /* A segment gets its name when its first checkpoint is in it. If all that is there is older than
@@ -249,12 +296,26 @@ static void see_end(struct verify *v)
     }
 }
 
+/* Without workers it is slower, not wrong; what one of them alone would read is not worth them. */
+static void start_ahead(struct verify *v)
+{
+    const size_t piece_bytes =
+        v->options->piece_bytes > 0 ? v->options->piece_bytes : (size_t)PIECE_BYTES;
+    const struct ahead_options options = {
+        .workers = v->options->workers, .piece_bytes = piece_bytes, .random = v->options->random};
+    if (options.workers == 0 || v->all_bytes <= piece_bytes ||
+        ahead_start(&v->ahead, v->survey, &options) < 0) {
+        v->ahead = NULL;
+    }
+}
+
 static void read_stream(struct verify *v)
 {
     tell_of_files(v);
     for (size_t i = 0; i < v->survey->readable; i++) {
         v->all_bytes += v->survey->files[i].bytes;
     }
+    start_ahead(v);
     for (size_t i = 0; v->error == 0 && i < v->survey->readable; i++) {
         read_segment(v, i);
     }
@@ -264,6 +325,15 @@ static void read_stream(struct verify *v)
     }
     see_end(v);
     verify_tell_last(v);
+    ahead_stop(v->ahead);
+}
+
+unsigned verify_workers(void)
+{
+    cpu_set_t set;
+    /* More processors than the set has room for are more than are needed. */
+    int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : WORKERS_MAX;
+    return count < 2 ? 0 : count < WORKERS_MAX ? (unsigned)count : (unsigned)WORKERS_MAX;
 }
 
 int verify(const struct survey *survey, const struct verify_options *options,

@@ -2,8 +2,10 @@
  *
  * The proof that a stream's files are whole: every extent, block and byte, in order, once.
  *
- * What is not whole is told as findings, one call each, with ranges already put together. One
- * thread; waits for the disk, allocates, prints nothing.
+ * What is not whole is told as findings, one call each, with ranges already put together. The
+ * calling thread judges and tells; others may read ahead for it, and are gone when it returns. Waits
+ * for the disk, allocates, prints nothing. The memory in use does not depend on the files' size,
+ * but on how many gaps are in their sequences.
  */
 #ifndef DBUFD_CTL_VERIFY_H
 #define DBUFD_CTL_VERIFY_H
@@ -74,7 +76,10 @@ const char *finding_name(enum finding_kind kind);
 const char *finding_text(enum finding_kind kind);
 
 struct verify_options {
-    bool random; /* make every block again and compare it */
+    bool random;      /* make every block again and compare it */
+    unsigned workers; /* threads that read ahead; 0: the caller reads alone. The same is found */
+    size_t
+        piece_bytes; /* that a worker takes at a time, a multiple of FORMAT_ALIGN; 0: the default */
     void (*on_finding)(void *context, const struct finding *finding);
     void (*on_progress)(void *context, uint64_t bytes, uint64_t all_bytes); /* may be NULL */
     void *context;
@@ -99,6 +104,9 @@ struct verify_result {
         superseded_bytes; /* left behind by a failing disk and written again in a later segment */
     enum verify_end end;
 };
+
+/* The workers that this process has processors for. */
+unsigned verify_workers(void);
 
 /* Reads all that the survey has found. -ENOMEM. */
 int verify(const struct survey *survey, const struct verify_options *options,

@@ -280,6 +280,7 @@ static int run(const struct survey *survey, struct report *report)
 {
     struct verify_result result;
     const struct verify_options options = {.random = report->random,
+                                           .workers = verify_workers(),
                                            .on_finding = on_finding,
                                            .on_progress = report->progress ? on_progress : NULL,
                                            .context = report};

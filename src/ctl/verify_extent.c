@@ -14,10 +14,8 @@
  *     instead of being compared, or one fault would be told twice.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "../disk/crc32c.h"
-#include "../source/random.h"
 #include "verify_state.h"
 
 /* ---- Sequences --------------------------------------------------------------------------------
@@ -106,27 +104,21 @@ static enum turn take_blocks(struct verify *v, const struct scan_extent *extent,
 /* ---- Blocks -----------------------------------------------------------------------------------
  */
 
-static bool is_random(struct verify *v, unsigned writer, uint64_t number,
-                      const struct block_header *block, const unsigned char *data)
+static void check_random(struct verify *v, const struct seen_extent *seen)
 {
-    if (block->length != random_block_bytes(v->seed, writer, number, v->min_block, v->max_block)) {
-        return false;
-    }
-    random_block_fill(v->seed, writer, number, v->block_room, block->length);
-    return memcmp(v->block_room, data, block->length) == 0;
-}
-
-static void check_random(struct verify *v, const struct scan_extent *extent)
-{
+    const struct scan_extent *extent = &seen->at;
     const struct extent_header *header = extent->header;
     const struct block_header *block;
     const unsigned char *data;
     size_t position = 0;
     uint64_t number = header->first_block;
 
-    bool known = v->random_known && v->random;
+    bool known = v->random_known && v->random.random == 1;
+    if (known && seen->blocks_are_random) {
+        return;
+    }
     while (known && scan_block(extent->data, header->used, &position, &block, &data) == 1) {
-        if (!is_random(v, header->writer, number, block, data)) {
+        if (!block_is_random(&v->random, header->writer, number, block, data, v->block_room)) {
             if (v->random_unsure) {
                 known = false;
                 break;
@@ -147,51 +139,43 @@ static void check_random(struct verify *v, const struct scan_extent *extent)
 }
 
 /* Counts an extent's blocks, which are whole. */
-static void count_blocks(struct verify *v, const struct scan_extent *extent)
+static void count_blocks(struct verify *v, const struct seen_extent *seen)
 {
-    const struct block_header *block;
-    const unsigned char *data;
-    size_t position = 0;
-    uint64_t bytes = 0, blocks = 0;
-
-    while (scan_block(extent->data, extent->header->used, &position, &block, &data) == 1) {
-        bytes += block->length;
-        blocks++;
-        if (v->result.blocks + blocks == 1 || block->time_ns < v->result.first_ns) {
-            v->result.first_ns = block->time_ns;
-        }
-        if (block->time_ns > v->result.last_ns) {
-            v->result.last_ns = block->time_ns;
-        }
+    const struct block_sums *sums = &seen->sums;
+    if (sums->blocks > 0 && (v->result.blocks == 0 || sums->first_ns < v->result.first_ns)) {
+        v->result.first_ns = sums->first_ns;
     }
-    v->bytes += bytes;
-    v->result.bytes += bytes;
-    v->result.blocks += blocks;
-    struct writer *writer = &v->writers[extent->header->writer];
+    if (sums->last_ns > v->result.last_ns) {
+        v->result.last_ns = sums->last_ns;
+    }
+    v->bytes += sums->bytes;
+    v->result.bytes += sums->bytes;
+    v->result.blocks += sums->blocks;
+    struct writer *writer = &v->writers[seen->at.header->writer];
     if (!writer->seen) {
         writer->seen = true;
         v->result.writers++;
     }
     if (v->options->random) {
-        check_random(v, extent);
+        check_random(v, seen);
     }
 }
 
-static void follow_blocks(struct verify *v, const struct scan_extent *extent, enum turn turn)
+static void follow_blocks(struct verify *v, const struct seen_extent *seen, enum turn turn)
 {
-    const struct extent_header *header = extent->header;
+    const struct extent_header *header = seen->at.header;
     if (turn == THERE_ALREADY) {
         return;
     }
-    enum turn blocks_turn = take_blocks(v, extent, turn != IN_ORDER);
+    enum turn blocks_turn = take_blocks(v, &seen->at, turn != IN_ORDER);
     v->writers[header->writer].dropped += header->dropped;
     v->result.dropped += header->dropped;
     v->blocks += header->block_count;
     v->digest = crc32c(v->digest, &header->data_crc, sizeof(header->data_crc));
-    if (extent->data == NULL) {
+    if (!seen->blocks_are_whole) {
         v->uncertain = true;
     } else if (blocks_turn != THERE_ALREADY) {
-        count_blocks(v, extent);
+        count_blocks(v, seen);
     }
 }
 
@@ -261,10 +245,7 @@ static void follow_checkpoint(struct verify *v, const struct scan_extent *extent
     v->uncertain = false;
     v->random_known = true;
     v->random_unsure = false;
-    v->random = stated->random == 1;
-    v->seed = stated->seed;
-    v->min_block = stated->min_block;
-    v->max_block = stated->max_block;
+    v->random = blocks_random(extent);
 }
 
 /* ---- Extents ----------------------------------------------------------------------------------
@@ -301,8 +282,9 @@ bool verify_counts(const struct scan_extent *extent)
     }
 }
 
-void verify_extent(struct verify *v, const struct scan_extent *extent)
+void verify_extent(struct verify *v, const struct seen_extent *seen)
 {
+    const struct scan_extent *extent = &seen->at;
     if (extent->fault != SCAN_OK) {
         verify_tell(v, finding_at_extent(v, extent, kind_of(extent->fault)));
     }
@@ -324,7 +306,7 @@ void verify_extent(struct verify *v, const struct scan_extent *extent)
         v->last_flags = header->flags;
     }
     if (!(header->flags & EXTENT_CHECKPOINT)) {
-        follow_blocks(v, extent, turn);
+        follow_blocks(v, seen, turn);
     } else if (turn == IN_ORDER && extent->data != NULL) {
         follow_checkpoint(v, extent);
     } else {

@@ -4,6 +4,8 @@
  *
  *   verify.c          the files of the stream: order, beginning and end of segments
  *   verify_extent.c   one extent: sequences, blocks, checkpoints
+ *   verify_blocks.c   the blocks in it
+ *   verify_ahead.c    threads that read and check extents before it is their turn
  *   verify_finding.c  findings: their words, and putting ranges together
  */
 #ifndef DBUFD_CTL_VERIFY_STATE_H
@@ -11,6 +13,7 @@
 
 #include "ranges.h"
 #include "verify.h"
+#include "verify_ahead.h"
 
 struct writer {
     bool known; /* next_block can be counted on */
@@ -20,8 +23,16 @@ struct writer {
     struct ranges missing;
 };
 
+/* An extent, or a damaged place, and what is known of its blocks. */
+struct seen_extent {
+    struct scan_extent at;  /* a block extent's data may be gone */
+    struct block_sums sums; /* if blocks_are_whole */
+    bool blocks_are_whole;
+    bool blocks_are_random; /* compared already with what v->random makes, and right */
+};
+
 struct held_fault {
-    struct scan_extent extent;
+    struct seen_extent extent;
     struct extent_header header;
 };
 
@@ -36,10 +47,9 @@ struct verify {
     /* the stream */
     bool started;   /* everything before here is known: totals, and writers not yet seen are at 0 */
     bool uncertain; /* something was lost since the last checkpoint */
-    bool random_known, random;
+    bool random_known;
     bool random_unsure; /* a checkpoint with other parameters may have been lost */
-    uint64_t seed;
-    uint32_t min_block, max_block;
+    struct random_parameters random;
     uint64_t next_seq;
     uint64_t blocks, bytes;
     uint32_t digest;
@@ -55,6 +65,7 @@ struct verify {
     struct held_fault *held;
     size_t held_count, held_room;
 
+    struct ahead *ahead;       /* NULL: nobody reads ahead */
     unsigned char *block_room; /* to make random blocks in */
     uint64_t done_bytes, all_bytes, shown_bytes;
 };
@@ -74,7 +85,7 @@ struct finding finding_at_extent(const struct verify *v, const struct scan_exten
 /* ---- verify_extent.c ---- */
 
 /* Takes an extent, or a damaged place, into account. */
-void verify_extent(struct verify *v, const struct scan_extent *extent);
+void verify_extent(struct verify *v, const struct seen_extent *extent);
 
 /* Whether the extent takes its place in the sequences, whatever else is wrong with it. */
 bool verify_counts(const struct scan_extent *extent);

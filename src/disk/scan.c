@@ -56,6 +56,13 @@ static bool is_older(const struct scan *scan, const unsigned char *data)
     return ((const struct extent_header *)data)->seq < scan->header.first_seq;
 }
 
+/* Where to go on behind a page of zeros. The file is asked for holes now and then, not at each page. */
+static uint64_t behind_zeros(const struct scan *scan, uint64_t offset, bool zero_before)
+{
+    return zero_before && offset % WINDOW_READ_BYTES != 0 ? offset + FORMAT_ALIGN
+                                                          : window_next_data(&scan->window, offset);
+}
+
 /* What is behind a place that holds no valid extent. */
 struct behind {
     uint64_t newer_offset; /* the next valid extent, or the end of the file */
@@ -79,9 +86,7 @@ static struct behind look_behind(struct scan *scan, uint64_t offset)
         int rc = window_load(&scan->window, offset, FORMAT_ALIGN, &page, &bytes);
         bool zero = rc == 0 && scan_all_zero(page, bytes);
         if (zero) {
-            if (!zero_before || offset % WINDOW_READ_BYTES == 0) {
-                next = window_next_data(&scan->window, offset);
-            }
+            next = behind_zeros(scan, offset, zero_before);
         } else if (rc == 0 && is_ours(scan, page, bytes) && is_in_place(page, offset)) {
             if (!is_older(scan, page)) {
                 behind.newer_offset = scan->newer_offset = offset;
@@ -145,28 +150,20 @@ static void give_lost(struct scan *scan, uint64_t from, struct scan_extent *ret)
     scan->offset = end;
 }
 
-/* A header of ours is at scan->offset, at the beginning of `page`. */
-static void give_extent(struct scan *scan, const unsigned char *page, struct scan_extent *ret)
+/* Reads and checks the extent at scan->offset, whose header is scan->found. -errno: it could not be
+ * read, which is its fault, too. */
+static int load_extent(struct scan *scan, struct scan_extent *ret)
 {
     const unsigned char *data;
     size_t bytes;
     bool data_is_whole;
 
-    scan->found = *(const struct extent_header *)page;
-    ret->header = &scan->found;
-    if (!scan_fields_are_valid(&scan->found)) {
-        ret->fault = SCAN_BAD_BLOCKS;
-        give_lost(scan, scan->offset + FORMAT_ALIGN, ret);
-        return;
-    }
     int rc = window_load(&scan->window, scan->offset, extent_stored_bytes(scan->found.used), &data,
                          &bytes);
     if (rc < 0) {
         ret->fault = SCAN_IO_ERROR;
         ret->error = -rc;
-        ret->header = NULL;
-        give_lost(scan, scan->offset + FORMAT_ALIGN, ret);
-        return;
+        return rc;
     }
     ret->fault =
         scan_check(&scan->found, scan->offset, data + sizeof(scan->found), bytes, &data_is_whole);
@@ -177,7 +174,25 @@ static void give_extent(struct scan *scan, const unsigned char *page, struct sca
         bytes = own_bytes(scan, scan->offset, data, bytes);
     }
     ret->bytes = bytes;
-    scan->offset += bytes;
+    return 0;
+}
+
+/* A header of ours is at scan->offset, at the beginning of `page`. */
+static void give_extent(struct scan *scan, const unsigned char *page, struct scan_extent *ret)
+{
+    scan->found = *(const struct extent_header *)page;
+    ret->header = &scan->found;
+    if (!scan_fields_are_valid(&scan->found)) {
+        ret->fault = SCAN_BAD_BLOCKS;
+        give_lost(scan, scan->offset + FORMAT_ALIGN, ret);
+        return;
+    }
+    if (load_extent(scan, ret) < 0) {
+        ret->header = NULL;
+        give_lost(scan, scan->offset + FORMAT_ALIGN, ret);
+        return;
+    }
+    scan->offset += ret->bytes;
 }
 
 /* Why there is no extent in these bytes. */
@@ -221,6 +236,38 @@ int scan_next(struct scan *scan, struct scan_extent *ret)
     return 1;
 }
 
+/* Whether a whole extent is at scan->offset, at the beginning of `page`. */
+static bool is_whole(struct scan *scan, const unsigned char *page, size_t bytes,
+                     struct scan_extent *ret)
+{
+    if (!is_ours(scan, page, bytes) || !is_in_place(page, scan->offset) || is_older(scan, page)) {
+        return false;
+    }
+    scan->found = *(const struct extent_header *)page;
+    *ret = (struct scan_extent){.offset = scan->offset, .header = &scan->found};
+    return scan_fields_are_valid(&scan->found) && load_extent(scan, ret) == 0 &&
+           ret->fault == SCAN_OK;
+}
+
+int scan_find(struct scan *scan, uint64_t end, struct scan_extent *ret)
+{
+    bool zero_before = false;
+    while (scan->offset < end && scan->offset < scan->window.file_bytes) {
+        const unsigned char *page;
+        size_t bytes;
+        int rc = window_load(&scan->window, scan->offset, FORMAT_ALIGN, &page, &bytes);
+        bool zero = rc == 0 && scan_all_zero(page, bytes);
+        if (rc == 0 && !zero && is_whole(scan, page, bytes, ret)) {
+            scan->offset += ret->bytes;
+            return 1;
+        }
+        scan->offset =
+            zero ? behind_zeros(scan, scan->offset, zero_before) : scan->offset + FORMAT_ALIGN;
+        zero_before = zero;
+    }
+    return 0;
+}
+
 /* Reads the page where it goes on past the window. Whether a valid extent's header is there. */
 static bool peek_header(const struct scan *scan, unsigned char page[static FORMAT_ALIGN])
 {
@@ -257,6 +304,11 @@ void scan_seek(struct scan *scan, uint64_t offset)
 uint64_t scan_offset(const struct scan *scan)
 {
     return scan->offset;
+}
+
+void scan_announce(const struct scan *scan, uint64_t from, uint64_t bytes)
+{
+    window_announce(&scan->window, from, bytes);
 }
 
 int scan_refresh(struct scan *scan)

@@ -66,7 +66,11 @@ uint64_t scan_file_bytes(const struct scan *scan);
 /* 1: *ret is an extent or a damaged place. 0: the end. */
 int scan_next(struct scan *scan, struct scan_extent *ret);
 
-/* The same, but an extent's header is all that is read and checked of it: data is NULL. */
+/* 1: *ret is the next whole extent (SCAN_OK) that begins before `end`. 0: there is none. What is no such
+ * extent is passed over in silence: for a look at a part of a segment, which may begin anywhere. */
+int scan_find(struct scan *scan, uint64_t end, struct scan_extent *ret);
+
+/* The same as scan_next, but an extent's header is all that is read and checked of it: data is NULL. */
 int scan_skim(struct scan *scan, struct scan_extent *ret);
 
 /* Goes on at `offset`, a multiple of FORMAT_ALIGN behind the segment's header. */
@@ -74,6 +78,9 @@ void scan_seek(struct scan *scan, uint64_t offset);
 
 /* The offset where it goes on. */
 uint64_t scan_offset(const struct scan *scan);
+
+/* Lets the kernel read these bytes while others are looked at. */
+void scan_announce(const struct scan *scan, uint64_t from, uint64_t bytes);
 
 /* Looks at the file anew, for what was written since: what scan_next gives from here on is read
  * after this call. -errno. */

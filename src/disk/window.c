@@ -87,16 +87,21 @@ int window_refresh(struct window *window)
     return 0;
 }
 
-/* Lets the kernel read what comes next while what is here is looked at: the device and the processor
- * work at the same time. Advice: without it reading is slower, not wrong. */
+void window_announce(const struct window *window, uint64_t from, uint64_t bytes)
+{
+    if (from < window->file_bytes) {
+        (void)posix_fadvise(window->fd, (off_t)from, (off_t)bytes, POSIX_FADV_WILLNEED);
+    }
+}
+
+/* What comes next: the device and the processor work at the same time. */
 static void announce(struct window *window, uint64_t from)
 {
     if (from >= window->announced && from - window->announced > AHEAD_BYTES) {
         window->announced = from; /* it was skipped */
     }
     while (window->announced < from + AHEAD_BYTES && window->announced < window->file_bytes) {
-        (void)posix_fadvise(window->fd, (off_t)window->announced, WINDOW_READ_BYTES,
-                            POSIX_FADV_WILLNEED);
+        window_announce(window, window->announced, WINDOW_READ_BYTES);
         window->announced += WINDOW_READ_BYTES;
     }
 }

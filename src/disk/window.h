@@ -40,6 +40,10 @@ int window_refresh(struct window *window);
 int window_load(struct window *window, uint64_t offset, size_t bytes,
                 const unsigned char **ret_data, size_t *ret_bytes);
 
+/* Lets the kernel read these bytes while others are looked at. Advice: without it reading is slower, not
+ * wrong. */
+void window_announce(const struct window *window, uint64_t from, uint64_t bytes);
+
 /* Reads past the window: few bytes that are wanted alone. Returns how many there are; -errno. */
 ssize_t window_peek(const struct window *window, uint64_t offset, void *room, size_t bytes);
 

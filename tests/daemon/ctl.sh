@@ -162,6 +162,26 @@ check "a stream without its end is not closed" exits 1 "not closed" "$ctl" verif
 check "info says so" exits 0 "not closed" "$ctl" info "$tmp/r.dbuf"
 "$ctl" info --json "$tmp/r.dbuf" >"$tmp/info"
 check "and counts as many, not closed" equal "$(field "$tmp/info" blocks)" "$(wc -l <"$tmp/blocks")"
+
+# Large enough for several threads, and for a progress bar.
+check "a larger stream is recorded" record -o source.limit=60MB -o source.seed=9 -o output.segment_size=0 \
+    -o output_file_path="$tmp/l.dbuf"
+check "all threads together prove it" exits 0 "random source makes" "$ctl" verify --random "$tmp/l.dbuf"
+shown() { # COMMAND...: what it says on a standard error that is a terminal
+    python3 -c 'import os, pty, subprocess, sys
+ours, its = pty.openpty()
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=its)
+os.write(its, b"\n")
+sys.stdout.buffer.write(os.read(ours, 65536))' "$@"
+}
+shown "$ctl" verify "$tmp/l.dbuf" >"$tmp/shown"
+check "on a terminal it shows how far it is" grep -aqE '\[=+ *\] [0-9.]+ MB of 6[0-9.]+ MB, [0-9]+ MB/s' "$tmp/shown"
+"$ctl" verify "$tmp/l.dbuf" >/dev/null 2>"$tmp/shown"
+check "and elsewhere nothing" test ! -s "$tmp/shown"
+change "$tmp/l.dbuf" 41943040
+check "a byte that changed in the middle of it is found" exits 1 "changed" "$ctl" verify "$tmp/l.dbuf"
+rm -f "$tmp/l.dbuf"
+
 # A region's file stays when a daemon is killed.
 "$B/dbufd" -c /dev/null -o buffer_capacity=1MB -o crash_buffer="file:$tmp/region" -o source.rate=1MB \
     -o output.segment_size=0 -o output_file_path="$tmp/k.dbuf" 2>"$tmp/log" &

@@ -131,6 +131,27 @@ static void whole_segment_comes_back(void **state)
     scan_close(scan);
 }
 
+static void find_begins_anywhere(void **state)
+{
+    struct place *place = *state;
+    const struct built_extent *extents = place->built.extents;
+    struct scan_extent extent;
+    extent_at(place, 3)[100] ^= 1; /* in its blocks: it is whole no more */
+    struct scan *scan = open_built(place);
+    scan_seek(scan, extents[1].offset + FORMAT_ALIGN);
+    assert_int_equal(scan_find(scan, extents[5].offset, &extent), 1);
+    assert_int_equal(extent.offset, extents[2].offset);
+    assert_int_equal(scan_find(scan, extents[5].offset, &extent), 1);
+    assert_int_equal(extent.offset, extents[4].offset);
+    assert_int_equal(extent.fault, SCAN_OK);
+    assert_memory_equal(extent.data, extent_at(place, 4) + sizeof(struct extent_header),
+                        extent.header->used);
+    assert_int_equal(scan_find(scan, extents[5].offset, &extent), 0); /* it begins at the end */
+    assert_int_equal(scan_find(scan, extents[5].offset + 1, &extent), 1);
+    assert_int_equal(extent.offset, extents[5].offset);
+    scan_close(scan);
+}
+
 static void skim_sees_the_same_headers(void **state)
 {
     struct place *place = *state;
@@ -444,6 +465,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(whole_segment_comes_back),
+        TEST(find_begins_anywhere),
         TEST(skim_sees_the_same_headers),
         TEST(headers_that_are_refused),
         TEST(damaged_segment_header_is_got_around),
