@@ -13,6 +13,7 @@
 #include "command_line.h"
 #include "config.h"
 #include "crash.h"
+#include "crew.h"
 #include "notify.h"
 #include "reader.h"
 #include "stall.h"
@@ -44,8 +45,7 @@ struct dbufd {
     struct db *db;
     struct reader *reader;
     struct writer **writers;
-    unsigned writers_opened;
-    unsigned writers_started;
+    unsigned writer_count;
     unsigned writers_ended;
     int fds[FD_COUNT];
     int stop_fd;       /* eventfd, readable from stop on: the writers' sources watch it */
@@ -79,17 +79,12 @@ void change_store(struct store *store, const struct config *config, uint64_t see
 /* In memory that can be found by crash->name, for blocks that go to the store. */
 int make_buffer(const struct config *config, uint64_t seed, const struct db_geometry *geometry,
                 const struct store *store, struct crash *crash, struct db **ret);
-struct source_options source_options(const struct dbufd *d, const struct config *config,
-                                     uint64_t seed, unsigned writer);
-/* What of the configured `total` is the part of writer `index` of `count`. */
-uint64_t part_of(uint64_t total, uint64_t count, uint64_t index);
-uint64_t rate_of(const struct config *config, unsigned writer);
-/* Everything of writer i but its limit, from the parts that there are. */
-struct writer_options writer_options(struct dbufd *d, unsigned i);
 struct reader_tuning reader_tuning(const struct config *config);
-int open_writers(struct dbufd *d);
-int start_reader(struct dbufd *d);
-int start_writers(struct dbufd *d);
+
+/* ---- crew.c: the rest of it is in crew.h ---- */
+
+/* Bytes a second of one writer, of what is configured for all. */
+uint64_t rate_of(const struct config *config, unsigned writer);
 
 /* ---- loop.c ---- */
 

@@ -176,7 +176,7 @@ static uint64_t take_count(int fd)
 static void on_writers_ended(struct dbufd *d)
 {
     d->writers_ended += (unsigned)take_count(d->fds[FD_WRITERS_ENDED]);
-    if (d->writers_ended == d->writers_started) {
+    if (d->writers_ended == d->writer_count) {
         if (d->reload == NULL)
             ask_stop(d); /* every source has ended: from here on it is the same as a stop */
         db_close(d->db);

@@ -2,8 +2,8 @@
  *
  * The life of dbufd: start in order, run, stop in the reverse order.
  *
- *     configuration -> cores -> what a crash has left -> store -> double buffer -> sources -> reader
- *                   -> writers -> READY
+ *     configuration -> cores -> what a crash has left -> store -> double buffer -> sources -> threads
+ *                   -> READY
  *
  * On SIGTERM, SIGINT, the end of --duration or of every source, the writers end first, then the
  * double buffer is closed, the reader stores what is left and closes the stream. While the disk
@@ -21,6 +21,22 @@
 #include "command_line.h"
 #include "dbufd.h"
 #include "sandbox.h"
+
+/* 0, or the exit status with the reason told. */
+static int start_crew(struct dbufd *d, uint32_t extent_count)
+{
+    struct crew crew = {0};
+    int status = EX_OK;
+    int rc = crew_open_sources(&crew, d, d->config, d->seed, /* kept= */ 0);
+    if (rc < 0)
+        status = cannot(d, EX_NOINPUT, "open source", d->config->source_path, rc);
+    else if ((rc = crew_open_threads(&crew, d->config, &d->cpus, extent_count)) < 0)
+        status = cannot(d, EX_OSERR, "start", "all threads; raise LimitNPROC and TasksMax", rc);
+    else
+        (void)crew_go(d, &crew, 0);
+    crew_close(&crew); /* of one that has gone nothing is left there */
+    return status;
+}
 
 /* Everything up to READY=1. 0, or the exit status with the reason told. */
 static int start(struct dbufd *d, uint64_t duration_ns)
@@ -50,13 +66,8 @@ static int start(struct dbufd *d, uint64_t duration_ns)
                       "the memory of the buffer; FileDescriptorStoreMax=4 in the unit, or another "
                       "crash_buffer, would do",
                       rc);
-    if ((rc = open_writers(d)) < 0)
-        return cannot(d, EX_NOINPUT, "open source", c->source_path, rc);
-    if ((rc = start_reader(d)) < 0)
-        return cannot(d, EX_OSERR, "start", "the reader's thread", rc);
-    if ((rc = start_writers(d)) < 0)
-        return cannot(d, EX_OSERR, "start", "all writers' threads; raise LimitNPROC and TasksMax",
-                      rc);
+    if ((rc = start_crew(d, geometry.extent_count)) != EX_OK)
+        return rc;
 
     tell_started(d, &geometry);
     const struct stats_sources sources = stats_sources(d);
@@ -73,7 +84,7 @@ static int stop(struct dbufd *d, int status)
     if (d->reader != NULL && status == EX_OK)
         tell_stopped(d);
     reload_give_up(d);
-    for (unsigned i = 0; i < d->writers_opened; i++)
+    for (unsigned i = 0; i < d->writer_count; i++)
         if (writer_close(d->writers[i]) < 0 && status == EX_OK)
             status = EX_NOINPUT;
     free(d->writers);

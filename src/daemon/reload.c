@@ -4,16 +4,15 @@
  *
  * Happy path, for what is only looked at (an interval, a rate, the durability): it is set. For all else dbufd hands over
  * to itself:
- *     prepare    everything new that can fail is made, beside the old: memory, output, sources
+ *     prepare    everything new that can fail is made, beside the old: memory, output, sources, threads
  *     pause      the writers end at their next block; their sources keep what they have read
  *     store      the double buffer is closed, the reader stores what is in it and ends
  *     go on      the new parts take the place of the old ones, the sources that stay get new writers,
- *                the sequences go on where they were, and the threads start again
+ *                the sequences go on where they were, and the new threads work
  * The writers are paused for as long as it takes to store what is in memory. No block is in two places
  * at any time, so a crash at any moment finds what it always finds: one buffer with blocks in it.
  * Failure modes: a file with mistakes, or parts that cannot be made: all is as it was, with the reason
- * told. A disk that refuses while writers pause: waited for, as ever. Fewer threads than were asked for:
- * those that there are go on.
+ * told. A disk that refuses while writers pause: waited for, as ever.
  * On stop: a stop that comes in between is one for the new parts.
  */
 #include "reload.h"
@@ -28,9 +27,7 @@ void reload_free(struct reload *r)
 {
     if (r == NULL)
         return;
-    for (size_t i = 0; r->sources != NULL && i < r->config->writer_count; i++)
-        source_close(r->sources[i]);
-    free(r->sources);
+    crew_close(&r->crew);
     if (r->store != NULL)
         (void)store_finish(r->store); /* it holds nothing: unclosed, its next start would say so */
     store_free(r->store);
@@ -79,7 +76,7 @@ static void apply_settings(struct dbufd *d)
     const struct reader_tuning tuning = reader_tuning(c);
     d->notify.debug = c->debug_mode;
     reader_tune(d->reader, &tuning);
-    for (unsigned i = 0; i < d->writers_started; i++)
+    for (unsigned i = 0; i < d->writer_count; i++)
         writer_set_rate(d->writers[i], rate_of(c, i));
 }
 

@@ -25,11 +25,12 @@ struct reload {
     struct db_geometry geometry;
     struct cpus_plan cpus;
     struct crash crash;
-    enum crash_kind kind;    /* of the crash buffer before */
-    struct db *db;           /* NULL: the one that is there */
-    struct store *store;     /* likewise */
-    struct output *uring;    /* of that store */
-    struct source **sources; /* [writer_count], NULL: that of the old writer, or none yet */
+    enum crash_kind kind; /* of the crash buffer before */
+    struct db *db;        /* NULL: the one that is there */
+    struct store *store;  /* likewise */
+    struct output *uring; /* of that store */
+    unsigned kept;        /* writers below this one hand their source over to the next one */
+    struct crew crew;
 };
 
 /* ---- reload.c ---- */
@@ -45,8 +46,6 @@ void reload_free(struct reload *r);
 
 /* Makes what is new; waits for the disk, and allocates. False: it could not, and that was told. */
 bool reload_prepare(struct dbufd *d, struct reload *r);
-/* Whether writer i's source goes on: then the old writer hands it over. */
-bool reload_keeps_source(const struct dbufd *d, const struct reload *r, unsigned i);
 
 /* ---- reload_switch.c ---- */
 

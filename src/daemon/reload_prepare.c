@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a reload makes ahead, beside all that runs: memory, output, sources, a plan of the cores.
+ * What a reload makes ahead, beside all that runs: memory, output, sources, threads.
  *
  * Happy path: each is made, and lies in the reload until the switch.
  * Failure modes: one cannot be made: that is told, and the reload is freed with what there is of it.
@@ -12,28 +12,13 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* Whether writer i's source goes on: then the old writer hands it over. */
-bool reload_keeps_source(const struct dbufd *d, const struct reload *r, unsigned i)
-{
-    return (r->needs & NEEDS_SOURCES) == 0 && r->config->source_type != SOURCE_RANDOM &&
-           i < d->writers_opened;
-}
-
-/* The sources that are not kept, and of which one is more than a place in a sequence. */
-static int open_sources(const struct dbufd *d, struct reload *r)
+/* How many of the writers' sources go on in the writers of the same number. */
+static unsigned kept_sources(const struct dbufd *d, const struct reload *r)
 {
     const unsigned count = (unsigned)r->config->writer_count;
-    int rc = 0;
-    r->sources = calloc(count, sizeof(struct source *));
-    if (r->sources == NULL)
-        return -ENOMEM;
-    for (unsigned i = 0; i < count && rc == 0; i++) {
-        if (reload_keeps_source(d, r, i) || r->config->source_type == SOURCE_RANDOM)
-            continue;
-        const struct source_options options = source_options(d, r->config, r->seed, i);
-        rc = source_open(&r->sources[i], &options);
-    }
-    return rc;
+    if ((r->needs & NEEDS_SOURCES) != 0 || r->config->source_type == SOURCE_RANDOM)
+        return 0; /* a random source is no more than a place in a sequence */
+    return count < d->writer_count ? count : d->writer_count;
 }
 
 static int open_buffer(const struct dbufd *d, struct reload *r)
@@ -73,7 +58,8 @@ static bool prepare_parts(struct dbufd *d, struct reload *r)
         reload_refuse(d, "there is no seed, or no list of cores", strerror(-rc));
         return false;
     }
-    if ((rc = open_sources(d, r)) < 0) {
+    r->kept = kept_sources(d, r);
+    if ((rc = crew_open_sources(&r->crew, d, c, r->seed, r->kept)) < 0) {
         reload_refuse(d, "the source cannot be opened", strerror(-rc));
         return false;
     }
@@ -93,6 +79,13 @@ static bool prepare_parts(struct dbufd *d, struct reload *r)
             "there is no memory for another buffer beside the old one, which a restart would do "
             "without",
             strerror(-rc));
+        return false;
+    }
+    if ((rc = crew_open_threads(&r->crew, c, &r->cpus, r->geometry.extent_count)) < 0) {
+        reload_refuse(d,
+                      "the threads cannot be started that take over from those that run; raise "
+                      "LimitNPROC and TasksMax",
+                      strerror(-rc));
         return false;
     }
     return true;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * The switch of a reload: the writers pause, the reader stores what is in memory, and all goes on with
- * the new parts in the place of the old ones.
+ * the new parts in the place of the old ones. What sources that go on have read and not given out yet is
+ * in nobody's hands but ours here, so from the pause on nothing is done that can fail.
  *
- * Failure modes: a disk that refuses while writers pause: waited for, as ever. Fewer threads than were
- * asked for: those that there are go on.
+ * Failure modes: a disk that refuses while writers pause: waited for, as ever.
  */
 #include "reload.h"
 
@@ -35,10 +35,8 @@ void reload_pause(struct dbufd *d)
     r->paused_ns = now_ns();
     if (r->store == NULL)
         reader_keep_stream(d->reader);
-    for (unsigned i = 0; i < d->writers_started; i++)
-        writer_order(d->writers[i], reload_keeps_source(d, r, i) && i < r->config->writer_count
-                                        ? WRITER_PAUSE
-                                        : WRITER_END);
+    for (unsigned i = 0; i < d->writer_count; i++)
+        writer_order(d->writers[i], i < r->kept ? WRITER_PAUSE : WRITER_END);
     ssize_t n = write(d->stop_fd, &one, sizeof(one));
     assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
 }
@@ -48,13 +46,13 @@ void reload_pause(struct dbufd *d)
 /* Ends the old writers. Their sources that go on are the reload's then. */
 static void take_sources(struct dbufd *d, struct reload *r)
 {
-    for (unsigned i = 0; i < d->writers_opened; i++) {
+    for (unsigned i = 0; i < d->writer_count; i++) {
         int rc;
         struct source *source = writer_take_source(d->writers[i], &rc);
         if (rc < 0)
             d->status = EX_NOINPUT;
-        if (i < r->config->writer_count && reload_keeps_source(d, r, i))
-            r->sources[i] = source;
+        if (i < r->kept)
+            r->crew.sources[i] = source;
         else
             source_close(source);
     }
@@ -73,11 +71,10 @@ static void retire(struct dbufd *d, const struct reload *r)
         (void)store_rotate(d->store);
     d->reader = NULL;
     d->stall = (struct stall){0};
-    for (unsigned i = 0; i < d->writers_opened; i++)
+    for (unsigned i = 0; i < d->writer_count; i++)
         (void)writer_close(d->writers[i]); /* why it ended was asked for before */
     free(d->writers);
     d->writers = NULL;
-    d->writers_opened = d->writers_started = d->writers_ended = 0;
 }
 
 /* The new parts are in the place of the old ones, which are gone. */
@@ -115,47 +112,6 @@ static void replace(struct dbufd *d, struct reload *r)
     d->config = r->config;
 }
 
-/* Opens and starts the writers; `taken` bytes of the limit are used up. How many run. */
-static unsigned start_anew(struct dbufd *d, struct reload *r, uint64_t taken)
-{
-    const struct config *c = d->config;
-    const unsigned count = (unsigned)c->writer_count;
-    const uint64_t left = c->source_limit > taken ? c->source_limit - taken : 0;
-    unsigned sources = 0, running = 0;
-    for (unsigned i = 0; i < count; i++)
-        sources += c->source_type == SOURCE_RANDOM || r->sources[i] != NULL;
-    d->writers = calloc(count, sizeof(*d->writers));
-    for (unsigned i = 0; d->writers != NULL && i < count; i++) {
-        struct writer_options options = writer_options(d, i);
-        const bool ended = c->source_type != SOURCE_RANDOM && r->sources[i] == NULL;
-        if (c->source_limit != 0 && !ended)
-            options.limit = part_of(left, sources, running);
-        int rc = ended ? writer_open_ended(&d->writers[i], &options)
-                       : writer_open(&d->writers[i], &options, r->sources[i]);
-        if (rc < 0)
-            break;
-        r->sources[i] = NULL;
-        d->writers_opened = i + 1;
-        if (!ended && writer_start(d->writers[i]) == 0)
-            running++;
-        else
-            d->writers_ended++;
-    }
-    d->writers_started = d->writers_opened;
-    for (unsigned i = 0; i < count; i++) {
-        source_close(r->sources[i]); /* of a writer that there is no memory for */
-        r->sources[i] = NULL;
-    }
-    if (running < sources) {
-        const struct event_field fields[] = {{"WRITERS", NULL, running}, {"WANTED", NULL, sources}};
-        notify_event(&d->notify, EVENT_WRITERS_MISSING, fields, 2,
-                     "only %u of %u writers could be started; they go on; raise LimitNPROC and "
-                     "TasksMax, then restart",
-                     running, sources);
-    }
-    return running;
-}
-
 /* What is told of parts at the start is told of new ones, where it is news: `memory` is that before. */
 static void tell_parts(const struct dbufd *d, const struct reload *r, const struct region *memory)
 {
@@ -178,7 +134,7 @@ static void take_count(int fd)
 }
 
 /* The reader has stored all there was: the hand-over itself. */
-static bool go_on(struct dbufd *d, struct reload *r)
+static void go_on(struct dbufd *d, struct reload *r)
 {
     struct stats stats;
     const struct stats_sources sources = stats_sources(d);
@@ -193,13 +149,8 @@ static bool go_on(struct dbufd *d, struct reload *r)
     if (!atomic_load_explicit(&d->stop, memory_order_relaxed))
         take_count(d->stop_fd);
 
-    int rc = start_reader(d);
-    if (rc < 0) {
-        d->status = cannot(d, EX_OSERR, "start", "the reader's thread", rc);
-        return false;
-    }
     d->notify.debug = d->config->debug_mode;
-    const unsigned running = start_anew(d, r, stats.accepted_bytes);
+    const unsigned running = crew_go(d, &r->crew, stats.accepted_bytes);
     if (r->changed[OPTION_stats_interval] || r->changed[OPTION_enable_stats])
         set_report_timer(d);
     reload_tell(d, r->description, now_ns() - r->paused_ns);
@@ -208,7 +159,6 @@ static bool go_on(struct dbufd *d, struct reload *r)
         ask_stop(d);
         db_close(d->db);
     }
-    return true;
 }
 
 bool reload_go_on(struct dbufd *d)
@@ -217,14 +167,12 @@ bool reload_go_on(struct dbufd *d)
     if (r == NULL)
         return false;
     d->reload = NULL;
-    const bool on = go_on(d, r);
+    go_on(d, r);
     r->config = NULL; /* it is the daemon's */
-    free(r->sources);
-    r->sources = NULL;
     reload_free(r);
-    if (on && d->reload_again) {
+    if (d->reload_again) {
         d->reload_again = false;
         reload(d);
     }
-    return on;
+    return true;
 }
