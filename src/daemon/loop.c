@@ -158,6 +158,7 @@ static void on_tick(struct dbufd *d)
     notify_status(stats_status(&stats, text, sizeof(text)));
     d->ticked = stats;
     pet_watchdog(d, stats.time_ns);
+    reload_tick(d, stats.time_ns);
     notify_tick(&d->notify);
     if (atomic_load_explicit(&d->stop, memory_order_relaxed))
         notify_extend(10 * 1000000); /* draining: ten seconds more, each second */
@@ -201,6 +202,8 @@ void run(struct dbufd *d)
             ask_stop(d);
         if (wait[FD_WRITERS_ENDED].revents != 0)
             on_writers_ended(d);
+        if (wait[FD_RELOAD_PREPARED].revents != 0)
+            reload_prepared(d);
         if (d->left || (wait[FD_READER_ENDED].revents != 0 && !reload_go_on(d)))
             return;
     }

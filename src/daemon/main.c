@@ -59,8 +59,9 @@ static int start(struct dbufd *d, uint64_t duration_ns)
                       rc);
     if ((rc = make_store(d, c, d->seed, &geometry, d->uring, &d->store)) < 0)
         return cannot(d, EX_IOERR, "open output", c->output_file_path, rc);
-    if ((rc = make_buffer(c, d->seed, &geometry, d->store, &d->crash, &d->db)) < 0)
+    if ((rc = make_buffer(c, d->seed, &geometry, store_uuid(d->store), &d->crash, &d->db)) < 0)
         return cannot(d, EX_OSERR, "get", "the memory of the buffer; lower buffer_capacity", rc);
+    db_set_next_blocks(d->db, store_next_blocks(d->store));
     if ((rc = crash_keep(&d->crash, d->db)) < 0)
         return cannot(d, EX_OSERR, "have the service manager keep",
                       "the memory of the buffer; FileDescriptorStoreMax=4 in the unit, or another "
@@ -81,9 +82,9 @@ static int start(struct dbufd *d, uint64_t duration_ns)
 static int stop(struct dbufd *d, int status)
 {
     ask_stop(d);
+    reload_give_up(d);
     if (d->reader != NULL && status == EX_OK)
         tell_stopped(d);
-    reload_give_up(d);
     for (unsigned i = 0; i < d->writer_count; i++)
         if (writer_close(d->writers[i]) < 0 && status == EX_OK)
             status = EX_NOINPUT;
@@ -97,7 +98,7 @@ static int stop(struct dbufd *d, int status)
     store_free(d->store);
     free_uring(d->uring);
     cpus_plan_free(&d->cpus);
-    for (int i = 0; i < FD_COUNT; i++)
+    for (int i = 0; i < FD_COUNT && d->preparing == NULL; i++)
         if (d->fds[i] >= 0)
             (void)close(d->fds[i]);
     if (d->stop_fd >= 0)
@@ -161,11 +162,13 @@ static int record(const struct command_line *line)
         status = start(&d, line->duration_ns);
         if (status == EX_OK)
             run(&d);
-        if (d.left) { /* held writers never end: the process ends around them */
-            notify_close(&d.notify);
-            _exit(EX_TEMPFAIL);
+        if (!d.left)
+            status = stop(&d, status != EX_OK ? status : d.status);
+        /* Held writers never end, nor does who waits for a disk: the process ends around them. */
+        if (d.left || d.preparing != NULL) {
+            notify_rest(&d.notify);
+            _exit(d.left ? EX_TEMPFAIL : status);
         }
-        status = stop(&d, status != EX_OK ? status : d.status);
     }
     notify_close(&d.notify);
     config_free(d.config);

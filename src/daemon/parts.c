@@ -69,6 +69,7 @@ int open_fds(struct dbufd *d, uint64_t duration_ns)
     d->fds[FD_WRITERS_ENDED] = event_fd();
     d->fds[FD_READER_ENDED] = event_fd();
     d->stop_fd = event_fd();
+    d->fds[FD_RELOAD_PREPARED] = event_fd();
     for (int i = 0; i < FD_COUNT; i++)
         if (d->fds[i] < 0)
             return d->fds[i];
@@ -196,18 +197,17 @@ void change_store(struct store *store, const struct config *c, uint64_t seed,
 }
 
 int make_buffer(const struct config *config, uint64_t seed, const struct db_geometry *geometry,
-                const struct store *store, struct crash *crash, struct db **ret)
+                const uint8_t uuid[static 16], struct crash *crash, struct db **ret)
 {
     struct region region;
     struct region_run run;
     int rc = crash_make_region(crash, db_region_bytes(geometry), &region);
     if (rc < 0)
         return rc;
-    crash_describe(crash, config, seed, store, &run);
+    crash_describe(crash, config, seed, uuid, &run);
     const struct db_options options = {
         .geometry = *geometry,
         .writer_count = (unsigned)config->writer_count,
-        .next_block = store_next_blocks(store),
         .spin = config->cpus_wait == WAIT_SPIN,
         .region = &region,
         .run = &run,
