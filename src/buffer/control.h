@@ -22,8 +22,8 @@
 
 enum {
     LINE_BYTES = 64, /* of a cache line */
-    REGION_VERSION = 1,
-    REGION_CONTROL_BYTES = 8192, /* of the control pages */
+    REGION_VERSION = 2,
+    REGION_CONTROL_BYTES = 12288, /* of the control pages */
     REGION_NAME_BYTES = 32,
     REGION_PATH_BYTES = 4096,
     REGION_EXTENT_LEAST = 4096,   /* bytes: extents of halves are a power of two between these */
@@ -43,6 +43,7 @@ struct region_run {
     uint32_t format;              /* enum store_format */
     char name[REGION_NAME_BYTES]; /* of the region; unique, and fit for a descriptor or a file */
     char path[REGION_PATH_BYTES]; /* output_file_path, absolute */
+    char failover_path[REGION_PATH_BYTES]; /* likewise; "": none */
 };
 
 /* Where a half is being stored: bytes from `position` on of what is stored of it are at `offset` and

@@ -76,13 +76,12 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "control.h"
+#include "db_parts.h"
 
 /* The steps at which a test can stop a thread: it defines this and includes this file. `writer` is
  * NULL for the reader. Nothing in the product. */
@@ -90,62 +89,8 @@
 #define DB_STEP(step, writer) ((void)0)
 #endif
 
-/* Legend of the members: [I]mmutable after db_open, [W]riter's own, [R]eader's own, [S]hared. Those of
- * the region are in control.h. */
-
-enum busy { BUSY_NONE, BUSY_CLAIMING, BUSY_IN_A, BUSY_IN_B };
-
-struct db_writer {
-    /* What a block touches: one line. */
-    _Alignas(LINE_BYTES) _Atomic uint32_t busy; /* [S] enum busy */
-    enum busy busy_in;                          /* [W] what busy is inside its extent's half */
-    struct live_header *extent;                 /* [W] NULL before the first */
-    uint64_t published;                         /* [W] what its extent's header says */
-    uint32_t epoch;                             /* [W] of its extent */
-    uint32_t room;           /* [W] bytes that fit behind its header; 0: no extent */
-    uint32_t number;         /* [I] 1 + index */
-    bool fenced;             /* [I] no membarrier: see B2 */
-    struct control *control; /* [I] */
-    _Atomic uint64_t blocks; /* [S] written by it: see struct db_account */
-    _Atomic uint64_t bytes;  /* [S] */
-
-    struct db *db;            /* [I] */
-    uint64_t first_block;     /* [I] sequence of its first block in this run */
-    _Atomic uint64_t held_ns; /* [S] */
-    _Atomic uint64_t holds;   /* [S] */
-};
-static_assert(offsetof(struct db_writer, db) == LINE_BYTES, "what a block touches is one line");
-
-struct db {
-    struct region region;        /* [I] */
-    struct control *control;     /* [I] */
-    unsigned char *halves[2];    /* [I] */
-    struct db_geometry geometry; /* [I] */
-    unsigned writer_count;       /* [I] */
-    bool fenced;                 /* [I] */
-    bool spin;                   /* [I] */
-    uint32_t reading;            /* [R] the epoch that it reads next, or is storing */
-    uint64_t opened_ns;          /* [R] when that epoch was seen to open */
-    struct db_writer *writers;   /* [I] the array; each element is its writer's */
-};
-
 /* ---- Words and waiting ------------------------------------------------------------------------
  */
-
-static uint32_t epoch_of(uint64_t claim)
-{
-    return (uint32_t)(claim >> 32);
-}
-
-static uint32_t next_of(uint64_t claim)
-{
-    return (uint32_t)claim;
-}
-
-static uint64_t claim_of(uint32_t epoch)
-{
-    return (uint64_t)epoch << 32;
-}
 
 static uint64_t published_of(uint32_t used, uint32_t count)
 {
@@ -155,13 +100,6 @@ static uint64_t published_of(uint32_t used, uint32_t count)
 static uint32_t used_of(uint64_t published)
 {
     return (uint32_t)(published >> 32);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail */
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 /* The half of claim that is the epoch: a futex is 32 bits. */
@@ -270,6 +208,15 @@ static bool try_swap(struct control *control, uint32_t epoch)
     return true;
 }
 
+static void account_hold(struct db_writer *w, uint64_t ns)
+{
+    const uint64_t usec = ns / 1000;
+    const unsigned bits = usec == 0 ? 0 : 64 - (unsigned)__builtin_clzll(usec);
+    const unsigned class = bits < DB_HOLD_CLASSES ? bits : DB_HOLD_CLASSES - 1;
+    atomic_fetch_add_explicit(&w->held_ns, ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&w->hold_times[class], 1, memory_order_relaxed);
+}
+
 /* Waits until `epoch` is not the open one. */
 static void hold(struct db_writer *w, uint32_t epoch)
 {
@@ -284,8 +231,7 @@ static void hold(struct db_writer *w, uint32_t epoch)
             futex_wait(epoch_word(control), epoch, 0);
     }
     atomic_fetch_sub_explicit(&control->held, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&w->held_ns, now_ns() - since_ns, memory_order_relaxed);
-    atomic_fetch_add_explicit(&w->holds, 1, memory_order_relaxed);
+    account_hold(w, now_ns() - since_ns);
 }
 
 /* Takes a new extent, and is held while there is none. Ends inside the busy section. */
@@ -420,16 +366,6 @@ void db_write(struct db_writer *w, const void *data, size_t bytes, uint32_t flag
         put(w, data, bytes, flags, time_ns);
     else
         write_to_new_extent(w, data, bytes, flags, time_ns);
-}
-
-struct db_account db_account(const struct db_writer *w)
-{
-    return (struct db_account){
-        .blocks = atomic_load_explicit(&w->blocks, memory_order_relaxed),
-        .bytes = atomic_load_explicit(&w->bytes, memory_order_relaxed),
-        .held_ns = atomic_load_explicit(&w->held_ns, memory_order_relaxed),
-        .holds = atomic_load_explicit(&w->holds, memory_order_relaxed),
-    };
 }
 
 /* ---- Reader -----------------------------------------------------------------------------------
@@ -587,136 +523,4 @@ void db_reopen(struct db *db)
     atomic_store_explicit(&control->stored, db->reading, memory_order_relaxed);
     db->opened_ns = now_ns();
     atomic_store_explicit(&control->closed, 0, memory_order_relaxed);
-}
-
-void db_set_next_blocks(struct db *db, const uint64_t next_block[])
-{
-    for (unsigned i = 0; i < db->writer_count; i++) {
-        assert(atomic_load_explicit(&db->writers[i].blocks, memory_order_relaxed) == 0);
-        db->writers[i].first_block = next_block[i];
-    }
-}
-
-struct db_state db_state(const struct db *db)
-{
-    uint32_t stored = atomic_load_explicit(&db->control->stored, memory_order_relaxed);
-    uint64_t claim = atomic_load_explicit(&db->control->claim, memory_order_relaxed);
-    uint32_t claimed = next_of(claim);
-    if (claimed > db->geometry.extent_count)
-        claimed = db->geometry.extent_count;
-    return (struct db_state){
-        .epoch = epoch_of(claim),
-        .claimed = claimed,
-        .extent_count = db->geometry.extent_count,
-        .halves_unstored = stored != epoch_of(claim),
-        .writers_held = atomic_load_explicit(&db->control->held, memory_order_relaxed),
-    };
-}
-
-struct db_writer *db_writer(struct db *db, unsigned index)
-{
-    assert(index < db->writer_count);
-    return &db->writers[index];
-}
-
-const struct region *db_region(const struct db *db)
-{
-    return &db->region;
-}
-
-size_t db_region_bytes(const struct db_geometry *geometry)
-{
-    return REGION_CONTROL_BYTES + 2 * (size_t)geometry->extent_bytes * geometry->extent_count;
-}
-
-void db_set_target(struct db *db, const struct region_target *target)
-{
-    control_set_target(db->control, target);
-}
-
-/* ---- Life -------------------------------------------------------------------------------------
- */
-
-static void open_writers(struct db *db, const struct db_options *options)
-{
-    for (unsigned i = 0; i < db->writer_count; i++) {
-        struct db_writer *w = &db->writers[i];
-        w->db = db;
-        w->control = db->control;
-        w->fenced = db->fenced;
-        w->number = i + 1;
-        w->first_block = options->next_block != NULL ? options->next_block[i] : 0;
-        /* Not the open epoch: its first begin must claim. */
-        w->epoch = options->first_epoch - 1;
-        w->busy_in = BUSY_IN_A + (w->epoch & 1);
-    }
-}
-
-/* Makes the region one that can be found. */
-static void open_control(struct db *db, const struct db_options *options)
-{
-    struct control *control = db->control;
-    atomic_init(&control->claim, claim_of(options->first_epoch));
-    atomic_init(&control->stored, options->first_epoch);
-    control->version = REGION_VERSION;
-    control->control_bytes = REGION_CONTROL_BYTES;
-    control->extent_bytes = db->geometry.extent_bytes;
-    control->extent_count = db->geometry.extent_count;
-    control->writer_count = db->writer_count;
-    if (options->run != NULL)
-        control->run = *options->run;
-    control_open(control);
-}
-
-int db_open(struct db **ret, const struct db_options *options)
-{
-    assert(options->writer_count >= 1 && options->writer_count <= FORMAT_WRITERS_MAX);
-    struct db *db = calloc(1, sizeof(*db));
-    if (db == NULL)
-        return -ENOMEM;
-    db->geometry = options->geometry;
-    db->writer_count = options->writer_count;
-    db->spin = options->spin;
-    db->reading = options->first_epoch;
-    db->opened_ns = now_ns();
-
-    const size_t half_bytes = (size_t)db->geometry.extent_bytes * db->geometry.extent_count;
-    int rc = 0;
-    if (options->region != NULL)
-        db->region = *options->region;
-    else
-        rc = region_open(&db->region, db_region_bytes(&db->geometry));
-    if (rc < 0)
-        goto fail;
-    assert(db->region.bytes >= db_region_bytes(&db->geometry));
-    db->control = db->region.map;
-    db->halves[0] = (unsigned char *)db->region.map + REGION_CONTROL_BYTES;
-    db->halves[1] = db->halves[0] + half_bytes;
-
-    db->writers = aligned_alloc(LINE_BYTES, db->writer_count * sizeof(*db->writers));
-    if (db->writers == NULL) {
-        rc = -ENOMEM;
-        goto fail;
-    }
-    memset(db->writers, 0, db->writer_count * sizeof(*db->writers));
-    db->fenced = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0;
-    open_writers(db, options);
-    open_control(db, options);
-    *ret = db;
-    return 0;
-
-fail:
-    if (options->region != NULL)
-        db->region = (struct region){0}; /* it stays the caller's */
-    db_free(db);
-    return rc;
-}
-
-void db_free(struct db *db)
-{
-    if (db == NULL)
-        return;
-    free(db->writers);
-    region_close(&db->region);
-    free(db);
 }

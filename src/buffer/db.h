@@ -55,10 +55,10 @@ int db_geometry(size_t capacity_bytes, unsigned writer_count, size_t max_block_b
 
 struct db_options {
     struct db_geometry geometry;
-    unsigned writer_count;     /* 1 to FORMAT_WRITERS_MAX */
+    unsigned writer_count;      /* 1 to FORMAT_WRITERS_MAX */
     const uint64_t *next_block; /* first sequence of each writer; NULL: all 0 */
-    uint32_t first_epoch;      /* any; tests start at the edge of the wrap */
-    bool spin;                 /* held writers spin: only where each has a core to itself */
+    uint32_t first_epoch;       /* any; tests start at the edge of the wrap */
+    bool spin;                  /* held writers spin: only where each has a core to itself */
     /* The memory to live in, zeroed and of at least db_region_bytes; NULL: a region of its own. It is
      * the double buffer's when db_open has succeeded. */
     const struct region *region;
@@ -100,6 +100,9 @@ void db_write_cancel(struct db_writer *w);
 void db_write(struct db_writer *w, const void *data, size_t bytes, uint32_t flags,
               uint64_t time_ns);
 
+/* Holds by their time: of 0, 1, 2..3, 4..7, ... microseconds; the last class: all longer ones. */
+enum { DB_HOLD_CLASSES = 26 };
+
 /* What a writer has put in so far. Counted before the block can be seen by the reader, so that
  * whoever reads what was stored first, and this second, never finds more stored than accepted.
  * Any thread may ask; wait-free. */
@@ -108,6 +111,7 @@ struct db_account {
     uint64_t bytes;   /* of data */
     uint64_t held_ns; /* time spent held, without the hold that may be going on */
     uint64_t holds;   /* how often */
+    uint64_t hold_times[DB_HOLD_CLASSES]; /* how often, by the time of the hold */
 };
 struct db_account db_account(const struct db_writer *w);
 
@@ -156,10 +160,10 @@ void db_set_next_blocks(struct db *db, const uint64_t next_block[]);
 
 /* What can be seen from outside, at about the same moment. Wait-free. */
 struct db_state {
-    uint32_t epoch;            /* the open half's */
-    uint32_t claimed;          /* extents taken in the open half */
-    uint32_t extent_count;     /* of a half */
-    unsigned halves_unstored;  /* 0 or 1: the other half is sealed and not yet stored */
+    uint32_t epoch;           /* the open half's */
+    uint32_t claimed;         /* extents taken in the open half */
+    uint32_t extent_count;    /* of a half */
+    unsigned halves_unstored; /* 0 or 1: the other half is sealed and not yet stored */
     unsigned writers_held;
 };
 struct db_state db_state(const struct db *db);

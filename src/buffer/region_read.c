@@ -35,7 +35,8 @@ static bool geometry_fits(const struct control *control, size_t bytes)
 static bool run_is_readable(const struct region_run *run)
 {
     return memchr(run->name, '\0', sizeof(run->name)) != NULL &&
-           memchr(run->path, '\0', sizeof(run->path)) != NULL;
+           memchr(run->path, '\0', sizeof(run->path)) != NULL &&
+           memchr(run->failover_path, '\0', sizeof(run->failover_path)) != NULL;
 }
 
 int region_look(void *map, size_t bytes, struct region_view *ret)

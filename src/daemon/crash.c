@@ -69,6 +69,9 @@ static int name_region(struct crash *crash, const struct config *config)
     if (getrandom(&unique, sizeof(unique), 0) != (ssize_t)sizeof(unique))
         return -errno;
     make_absolute(config->output_file_path, crash->output_path);
+    crash->failover_path[0] = '\0';
+    if (*config->output_failover_path != '\0')
+        make_absolute(config->output_failover_path, crash->failover_path);
     (void)snprintf(crash->name, sizeof(crash->name), "dbufd-%016" PRIx64, unique);
     return 0;
 }
@@ -108,6 +111,7 @@ void crash_describe(const struct crash *crash, const struct config *c, uint64_t 
     memcpy(ret->stream_uuid, uuid, sizeof(ret->stream_uuid));
     memcpy(ret->name, crash->name, sizeof(ret->name));
     memcpy(ret->path, crash->output_path, sizeof(ret->path));
+    memcpy(ret->failover_path, crash->failover_path, sizeof(ret->failover_path));
 }
 
 int crash_make_region(struct crash *crash, size_t bytes, struct region *ret)

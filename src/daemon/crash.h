@@ -13,8 +13,8 @@
 #include <stddef.h>
 
 #include "../buffer/control.h"
-#include "../buffer/region_read.h"
 #include "../buffer/region.h"
+#include "../buffer/region_read.h"
 
 struct config;
 struct db;
@@ -33,13 +33,14 @@ enum crash_kind {
 int crash_parse(const char *text, enum crash_kind *ret, const char **ret_path);
 
 struct crash {
-    enum crash_kind kind; /* in force */
-    const char *path;     /* CRASH_FILE: the configuration's */
-    int file;             /* CRASH_FILE: it, locked, until the region is in it; else -1 */
-    bool recovered;       /* nothing of an earlier run is left */
-    int why_not;          /* kind OFF instead of AUTO: -errno of notify_keep_fd */
+    enum crash_kind kind;         /* in force */
+    const char *path;             /* CRASH_FILE: the configuration's */
+    int file;                     /* CRASH_FILE: it, locked, until the region is in it; else -1 */
+    bool recovered;               /* nothing of an earlier run is left */
+    int why_not;                  /* kind OFF instead of AUTO: -errno of notify_keep_fd */
     char name[REGION_NAME_BYTES]; /* of the region */
-    char output_path[REGION_PATH_BYTES]; /* output_file_path, absolute */
+    char output_path[REGION_PATH_BYTES];   /* output_file_path, absolute */
+    char failover_path[REGION_PATH_BYTES]; /* likewise; "": none */
     bool beside; /* CRASH_FILE: renewed, and not yet in the place of the old one */
 };
 

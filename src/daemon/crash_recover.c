@@ -177,7 +177,9 @@ static const char *why_not_there(const struct dbufd *d, const struct found *foun
         return "its output is another one by now, or has gone on without it";
     if (rc == -EBADMSG || rc == -ENOTSUP)
         return "what is there now was not written by dbufd, or by another version";
-    if (strcmp(found->view.control->run.path, d->crash.output_path) != 0)
+    const struct region_run *run = &found->view.control->run;
+    if (strcmp(run->path, d->crash.output_path) != 0 ||
+        strcmp(run->failover_path, d->crash.failover_path) != 0)
         return "its output cannot be written, and is configured no more";
     return NULL;
 }
@@ -186,10 +188,7 @@ static const char *why_not_there(const struct dbufd *d, const struct found *foun
 static int store_all(struct dbufd *d, struct found *found)
 {
     const char *path = found->view.control->run.path;
-    const char *other = d->config->output_failover_path;
-    const bool has_other = *other != '\0' && strcmp(path, d->crash.output_path) == 0;
     const struct replay_options options = {.min_free_bytes = d->config->output_min_free,
-                                           .failover_path = has_other ? other : NULL,
                                            .on_event = disk_event,
                                            .context = &d->notify};
     struct trouble trouble = {0};

@@ -75,6 +75,15 @@ static enum event describe(const struct store_event *e, char *text)
         (void)snprintf(text, TEXT_BYTES,
                        "the stream goes on at its own place again, in segment %" PRIu64, e->number);
         return EVENT_CAME_BACK;
+    case STORE_UNCLOSED:
+        (void)snprintf(text, TEXT_BYTES,
+                       "the last run ended without closing the stream, and nothing of its memory "
+                       "is left to be "
+                       "stored here: what it had accepted and not synced, the bytes at risk of its "
+                       "last report, may "
+                       "be missing behind offset %" PRIu64,
+                       e->offset);
+        return EVENT_UNCLOSED;
     case STORE_TAIL_CUT:
         (void)snprintf(
             text, TEXT_BYTES,

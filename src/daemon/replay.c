@@ -34,6 +34,7 @@ struct replay {
     struct region_view view;
     struct replay_options options;
     const char *path;
+    const char *failover_path; /* NULL: none */
     enum store_format format;
     struct store *store; /* NULL: not yet open */
     bool finished;
@@ -76,9 +77,11 @@ int replay_open(struct replay **ret, const struct region_view *view,
         return -ENOMEM;
     r->view = *view;
     r->options = *options;
-    r->path = options->path != NULL ? options->path : view->control->run.path;
-    r->format =
-        options->path != NULL ? options->format : (enum store_format)view->control->run.format;
+    const struct region_run *run = &view->control->run;
+    const bool elsewhere = options->path != NULL;
+    r->path = elsewhere ? options->path : run->path;
+    r->failover_path = elsewhere || run->failover_path[0] == '\0' ? NULL : run->failover_path;
+    r->format = elsewhere ? options->format : (enum store_format)run->format;
     r->extents = calloc(2 * (size_t)view->extent_count, sizeof(struct extent_header *));
     r->half = calloc(view->extent_count, sizeof(struct extent_header *));
     if (r->extents == NULL || r->half == NULL) {
@@ -130,7 +133,7 @@ static int find_there(struct replay *r, struct store_target *target)
     if (is_device(r->path))
         return 0;
     struct stream_files files;
-    int rc = stream_list_both(r->path, r->options.failover_path, &files);
+    int rc = stream_list_both(r->path, r->failover_path, &files);
     if (rc < 0)
         return rc;
     rc = r->format == STORE_RAW ? there_in_raw(&files, target, &extents, &target->position)
@@ -178,7 +181,7 @@ static int open_store(struct replay *r)
     struct store_before before = {.uuid = run->stream_uuid, .first_blocks = r->next_blocks};
     const struct store_options options = {
         .path = r->path,
-        .failover_path = r->options.failover_path,
+        .failover_path = r->failover_path,
         .format = r->format,
         .durability = DURABILITY_HALF, /* what the region gives up must be on the disk */
         .segment_bytes = r->options.path == NULL ? run->segment_bytes : 0,
@@ -199,8 +202,8 @@ static int open_store(struct replay *r)
 
     if (find_target(r, &target)) {
         int rc = is_device(r->path) ? 0 : store_await(r->path);
-        if (rc == 0 && r->options.failover_path != NULL)
-            rc = store_await(r->options.failover_path);
+        if (rc == 0 && r->failover_path != NULL)
+            rc = store_await(r->failover_path);
         if (rc == -EWOULDBLOCK)
             return -EBUSY;
         if (rc == 0)

@@ -16,9 +16,8 @@
 struct replay_options {
     /* Store it here instead of where the region's run has stored; NULL: there. */
     const char *path;
-    enum store_format format;  /* with path */
-    const char *failover_path; /* as for store_open, without path; NULL: none */
-    uint64_t min_free_bytes;   /* as for store_open */
+    enum store_format format; /* with path */
+    uint64_t min_free_bytes;  /* as for store_open */
     void (*on_event)(void *context, const struct store_event *event);
     void *context;
     const struct output *output; /* NULL: the system's own calls */
@@ -38,12 +37,12 @@ int replay_step(struct replay *replay);
 
 /* How it stands. */
 struct replay_account {
-    uint64_t blocks, bytes;        /* stored by now; bytes of data */
-    uint64_t blocks_there;         /* were on the disk already (of segments) */
-    uint64_t blocks_lost;          /* were stored by the run before, and are gone from the disk */
-    uint64_t blocks_doubtful;      /* not stored: they contradict others of their writer */
-    uint64_t extents_damaged;      /* stored as far as they could be read */
-    char path[REGION_PATH_BYTES];  /* where to: the segment, or the stream */
+    uint64_t blocks, bytes;       /* stored by now; bytes of data */
+    uint64_t blocks_there;        /* were on the disk already (of segments) */
+    uint64_t blocks_lost;         /* were stored by the run before, and are gone from the disk */
+    uint64_t blocks_doubtful;     /* not stored: they contradict others of their writer */
+    uint64_t extents_damaged;     /* stored as far as they could be read */
+    char path[REGION_PATH_BYTES]; /* where to: the segment, or the stream */
 };
 void replay_account(const struct replay *replay, struct replay_account *ret);
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { TEXT_BYTES = 24 };
+enum { TEXT_BYTES = 24, CLASS_TEXT_BYTES = 32 };
 
 /* A build with a sanitizer has the sanitizer's allocator instead. */
 int mallctl(const char *name, void *old, size_t *old_bytes, void *new, size_t new_bytes)
@@ -44,6 +44,8 @@ static void gather_db(struct db *db, unsigned writer_count, struct stats *ret)
         ret->accepted_bytes += in.bytes;
         ret->held_usec += in.held_ns / 1000;
         ret->holds += in.holds;
+        for (int class = 0; class < DB_HOLD_CLASSES; class ++)
+            ret->hold_times[class] += in.hold_times[class];
         if (in.bytes < ret->writer_bytes_least)
             ret->writer_bytes_least = in.bytes;
         if (in.bytes > ret->writer_bytes_most)
@@ -168,25 +170,57 @@ char *stats_bytes(uint64_t bytes, char *text, size_t text_bytes)
     return text;
 }
 
-/* Writes "sizes: blocks" pairs, "16:120 32:77", of the size classes that are not empty. */
-static void format_sizes(const struct stats *stats, char *text, size_t text_bytes)
+/* The least value of a class: each is twice as wide as the one before. */
+static unsigned long class_least(int class)
+{
+    return class == 0 ? 0 : 1UL << (class - 1);
+}
+
+/* Writes "least: count" pairs, "16:120 32:77", of the classes that are not empty. */
+static void format_classes(const uint64_t *counts, int classes, char *text, size_t text_bytes)
 {
     size_t at = 0;
     text[0] = '\0';
-    for (int class = 0; class < SIZE_CLASSES; class ++) {
-        if (stats->sizes[class] == 0)
+    for (int class = 0; class < classes; class ++) {
+        if (counts[class] == 0)
             continue;
         int n = snprintf(text + at, text_bytes - at, "%s%lu:%" PRIu64, at == 0 ? "" : " ",
-                         class == 0 ? 0UL : 1UL << (class - 1), stats->sizes[class]);
+                         class_least(class), counts[class]);
         assert(n > 0 && (size_t)n < text_bytes - at);
         at += (size_t)n;
     }
 }
 
+/* How long writers were held, half of the times and the longest, as far as the classes tell: for the
+ * line that is about all of a run. */
+static void format_holds(const struct stats *stats, char *text, size_t text_bytes)
+{
+    uint64_t seen = 0;
+    int median = -1, most = -1;
+    text[0] = '\0';
+    for (int class = 0; class < DB_HOLD_CLASSES; class ++) {
+        seen += stats->hold_times[class];
+        if (median < 0 && seen > 0 && seen * 2 >= stats->holds)
+            median = class;
+        if (stats->hold_times[class] > 0)
+            most = class;
+    }
+    if (most >= 0)
+        (void)snprintf(text, text_bytes,
+                       "; held %" PRIu64 " times, half of them under %.3g ms, %s %.3g ms",
+                       stats->holds, (double)class_least(median + 1) / 1e3,
+                       most == DB_HOLD_CLASSES - 1 ? "the longest over" : "all under",
+                       (double)class_least(most == DB_HOLD_CLASSES - 1 ? most : most + 1) / 1e3);
+}
+
 void stats_report(const struct notify *notify, const struct stats *stats, int final)
 {
-    char in[TEXT_BYTES], out[TEXT_BYTES], risk[TEXT_BYTES], sizes[SIZE_CLASSES * 32];
-    format_sizes(stats, sizes, sizeof(sizes));
+    char in[TEXT_BYTES], out[TEXT_BYTES], risk[TEXT_BYTES], holds[128] = "";
+    char sizes[SIZE_CLASSES * CLASS_TEXT_BYTES], hold_times[DB_HOLD_CLASSES * CLASS_TEXT_BYTES];
+    format_classes(stats->sizes, SIZE_CLASSES, sizes, sizeof(sizes));
+    format_classes(stats->hold_times, DB_HOLD_CLASSES, hold_times, sizeof(hold_times));
+    if (final)
+        format_holds(stats, holds, sizeof(holds));
     const struct event_field fields[] = {
 #define COUNTER(member, field, unit, help) {field, NULL, stats->member},
 #define GAUGE(member, field, unit, help)   {field, NULL, stats->member},
@@ -194,17 +228,18 @@ void stats_report(const struct notify *notify, const struct stats *stats, int fi
 #undef COUNTER
 #undef GAUGE
         {"BLOCK_SIZES", sizes, 0},
+        {"HOLD_TIMES", hold_times, 0},
         {"CRASH_BUFFER", stats->crash_buffer, 0},
     };
     notify_event(notify, EVENT_REPORT, fields, sizeof(fields) / sizeof(*fields),
                  "%s %s/s, out %s/s, %" PRIu64 " blocks/s; accepted %" PRIu64
                  " = persisted %" PRIu64 " + buffered %" PRIu64 " + dropped %" PRIu64
-                 " bytes; buffer %" PRIu64 " %% full, %" PRIu64 " held; %s at risk",
+                 " bytes; buffer %" PRIu64 " %% full, %" PRIu64 " held; %s at risk%s",
                  final ? "in all: in" : "in", stats_bytes(stats->in_bytes_per_sec, in, sizeof(in)),
                  stats_bytes(stats->out_bytes_per_sec, out, sizeof(out)), stats->in_blocks_per_sec,
                  stats->accepted_bytes, stats->persisted_bytes, stats->buffered_bytes,
                  stats->dropped_bytes, stats->fill_percent, stats->held_writers,
-                 stats_bytes(stats->at_risk_bytes, risk, sizeof(risk)));
+                 stats_bytes(stats->at_risk_bytes, risk, sizeof(risk)), holds);
 }
 
 char *stats_status(const struct stats *stats, char *text, size_t text_bytes)

@@ -24,12 +24,13 @@ struct stats {
 #include "stats.def"
 #undef COUNTER
 #undef GAUGE
-    uint64_t time_ns;             /* CLOCK_MONOTONIC */
-    uint64_t sizes[SIZE_CLASSES]; /* accepted blocks by size class */
-    uint64_t durable_bytes;       /* of those persisted, what a power cut cannot take */
-    uint64_t disk_held_sec;       /* 0: the disk is well */
-    int disk_error;               /* errno, while held */
-    const char *crash_buffer;     /* what is in force */
+    uint64_t time_ns;                     /* CLOCK_MONOTONIC */
+    uint64_t sizes[SIZE_CLASSES];         /* accepted blocks by size class */
+    uint64_t hold_times[DB_HOLD_CLASSES]; /* holds by their time: see db.h */
+    uint64_t durable_bytes;               /* of those persisted, what a power cut cannot take */
+    uint64_t disk_held_sec;               /* 0: the disk is well */
+    int disk_error;                       /* errno, while held */
+    const char *crash_buffer;             /* what is in force */
 };
 
 struct stats_sources {

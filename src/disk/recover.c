@@ -120,6 +120,7 @@ static void add_extent(struct recovery *recovery, const struct scan_extent *exte
         tally->next_seq = header->seq + 1; /* behind damage there is a gap */
     }
     recovery->found = true;
+    recovery->closed = header->flags & EXTENT_CLOSE;
     recovery->end = extent->offset + extent->bytes;
     recovery->torn = false;
 }

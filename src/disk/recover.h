@@ -24,6 +24,7 @@ struct recovery {
     uint64_t end;     /* of its last whole extent: here it goes on */
     uint64_t bytes;   /* of the file */
     uint64_t torn_end; /* behind the last byte of it that is to be kept aside */
+    bool closed;      /* that one says that the stream ended there in order */
     bool torn;        /* behind `end` there is more than room that was never used */
     char **hollow;    /* later files that hold no whole extent */
     size_t hollow_count;

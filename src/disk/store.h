@@ -34,6 +34,8 @@ enum store_event_kind {
     STORE_FAILED_OVER,     /* error, path, number: the segment is at the other place, for the stream's
                               own cannot be written */
     STORE_CAME_BACK,       /* path, number: the segment is at the stream's own place again */
+    STORE_UNCLOSED,        /* path, number, offset: at open; the last run ended there without closing the
+                              stream, and nobody has told what it still had (see store_before) */
     STORE_TAIL_CUT,        /* path, offset, bytes: a torn tail at open; kept in PATH.torn */
     STORE_TAIL_FREED       /* path, offset, bytes: unused preallocated room cut off at open */
 };

@@ -132,6 +132,11 @@ static int open_segments(struct store *store, const struct stream_files *files)
         rc = segment_probe(recovery->path);
     if (rc == 0)
         rc = take_over(store, recovery);
+    if (rc == 0 && recovery->found && !recovery->closed && !before)
+        store_report(store, (struct store_event){.kind = STORE_UNCLOSED,
+                                                 .path = recovery->path,
+                                                 .number = recovery->number,
+                                                 .offset = recovery->end});
     if (rc == 0)
         rc = recover_cut(recovery, store->options.output, report_cut, store);
     recover_free(recovery);

@@ -49,9 +49,16 @@ check "the region lies in the file, for its user alone" test "$(stat -c %a "$reg
 check "after a crash it recovers, and ends well" finish
 check "it says how much it was ($(recovered) blocks)" test "$(recovered)" -gt 0
 check "all is proven" proven "$tmp/a.dbuf"
+unclosed="without closing the stream, and nothing of its memory is left"
+check "nothing is said to be missing" sh -c "! grep -q '$unclosed' '$log'"
 check "a clean end leaves no region" test ! -e "$region"
 check "a clean restart has nothing to say" finish
 check "a clean restart recovers nothing" test -z "$(recovered)"
+
+crash -o crash_buffer=off
+check "a crash that takes the memory along, as a power cut does: it starts" finish
+check "and says that there may be blocks missing, and how many at most" says "$unclosed.* bytes at risk of its last report"
+check "once" sh -c "'$B/dbufd' ${options[*]} -o source.limit=1 2>'$log'; ! grep -q '$unclosed' '$log'"
 
 # ---- Another configuration
 crash
@@ -129,8 +136,8 @@ import struct, sys
 with open(sys.argv[1], "r+b") as file:
     data = bytearray(file.read())
     stored, = struct.unpack_from("<I", data, 64)
-    extent_bytes, = struct.unpack_from("<I", data, 144)
-    for at in range(8192, len(data) - extent_bytes, extent_bytes):
+    control_bytes, extent_bytes = struct.unpack_from("<II", data, 140)
+    for at in range(control_bytes, len(data) - extent_bytes, extent_bytes):
         epoch, = struct.unpack_from("<I", data, at + 12)
         count, = struct.unpack_from("<I", data, at + 32)
         if count > 1 and (epoch - stored) % 2**32 < 2:

@@ -8,7 +8,7 @@ stored before this run, by writer.
 import glob
 import struct
 
-CONTROL_BYTES, MAGIC_AT, GEOMETRY_AT, SEED_AT = 8192, 128, 144, 264
+CONTROL_BYTES, MAGIC_AT, GEOMETRY_AT, SEED_AT = 12288, 128, 144, 264
 PAGE = 4096
 
 

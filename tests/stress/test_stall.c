@@ -8,6 +8,7 @@
  */
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 struct db_writer;
 static void stop_here(const char *step, const struct db_writer *writer);

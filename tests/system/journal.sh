@@ -54,7 +54,9 @@ for entry in map(json.loads, open(sys.argv[1])):
     said = re.search(r"accepted (\d+) = persisted (\d+) \+ buffered (\d+) \+ dropped (\d+)", entry["MESSAGE"])
     names = "ACCEPTED_BYTES", "PERSISTED_BYTES", "BUFFERED_BYTES", "DROPPED_BYTES"
     assert [int(x) for x in said.groups()] == [n(x) for x in names], entry
-    assert sum(int(pair.split(":")[1]) for pair in entry["DBUFD_BLOCK_SIZES"].split()) >= n("ACCEPTED_BLOCKS"), entry' \
+    total = lambda name: sum(int(pair.split(":")[1]) for pair in entry["DBUFD_" + name].split())
+    assert total("BLOCK_SIZES") >= n("ACCEPTED_BLOCKS"), entry
+    assert total("HOLD_TIMES") == n("HOLDS"), entry' \
         "$tmp/reports"
 }
 

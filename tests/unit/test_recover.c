@@ -102,6 +102,10 @@ static void unused_room_is_given_back(void **unused)
     assert_int_equal(events.last[STORE_TAIL_FREED].offset, end);
     assert_int_equal(events.last[STORE_TAIL_FREED].bytes, (uint64_t)status.st_size - end);
     assert_int_equal(events.count[STORE_TAIL_CUT], 0);
+    assert_int_equal(events.count[STORE_UNCLOSED], 1);
+    assert_int_equal(events.last[STORE_UNCLOSED].offset, end);
+    go_on(&events, &seen); /* in order, this time */
+    assert_int_equal(events.count[STORE_UNCLOSED], 1);
     assert_true(seen.blocks > maker.blocks);
     assert_int_equal(directory_entries(test_directory), 1);
     maker_close(&maker);

@@ -14,6 +14,7 @@ static void step_here(const char *step, const struct db_writer *writer);
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
