@@ -20,7 +20,7 @@ struct stats_sources stats_sources(const struct dbufd *d)
                                   .store = d->store,
                                   .reader = d->reader,
                                   .writers = d->writers,
-                                  .writer_count = d->writers_started,
+                                  .writer_count = d->writer_count,
                                   .crash_buffer = crash_kind_name(d->crash.kind)};
 }
 

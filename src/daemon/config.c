@@ -270,19 +270,28 @@ static int load_config(struct config **ret, const char *path, const char *const 
     return rc;
 }
 
-/* Messages show what stands in the file: nothing in there shall move a terminal's cursor. */
+/* Bytes of the control character at `text`; 0: it is none. */
+static size_t control_bytes(const char *text)
+{
+    const unsigned char c = (unsigned char)text[0], next = c != '\0' ? (unsigned char)text[1] : 0;
+    if (c == 0xc2 && next >= 0x80 && next < 0xa0) /* in UTF-8 */
+        return 2;
+    return (c != '\0' && c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
+}
+
+/* Messages show what stands in the file: nothing in there shall move a terminal's cursor. A line is
+ * written at once, as there may be many and nobody else gathers them. */
 static void put_visibly(FILE *out, const char *text)
 {
-    for (; *text != '\0'; text++) {
-        const unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
-        if (c == 0xc2 && next >= 0x80 && next < 0xa0) { /* a control character in UTF-8 */
-            fprintf(out, "\\x%02X\\x%02X", c, next);
-            text++;
-        } else if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) {
-            fprintf(out, "\\x%02X", c);
-        } else {
-            fputc(c, out);
-        }
+    while (*text != '\0') {
+        size_t plain = 0;
+        while (text[plain] != '\0' && control_bytes(text + plain) == 0)
+            if (text[plain++] == '\n')
+                break;
+        (void)fwrite(text, 1, plain, out);
+        text += plain;
+        for (size_t left = control_bytes(text); left > 0; left--)
+            fprintf(out, "\\x%02X", (unsigned char)*text++);
     }
 }
 

@@ -292,8 +292,8 @@ static int parse(struct settings *settings, const char *path, char *text, char *
         }
         if (problem != NULL) {
             rc = -EINVAL;
-            stop =
-                !set_aside(settings, path, text, line, problem, errors) || round >= UNREADABLE_MAX;
+            stop = !set_aside(settings, path, text, line, problem, errors) ||
+                   problem == config_too_many || round >= UNREADABLE_MAX;
             if (stop)
                 fprintf(errors, "%s:%u: nothing behind this line could be checked\n", path, line);
         }

@@ -6,10 +6,11 @@
  * integer gets the suffix that makes libconfig take it as 64 bits.
  *
  * Failure modes: what libconfig would misread (a string over several lines, another file's text) is
- * named with its line; all other errors of syntax are left for libconfig to find.
+ * named with its line, and so is the first setting too many; all other errors of syntax are left for libconfig to find.
  */
 #include "config_prepare.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -17,11 +18,16 @@
 #include <stdint.h>
 #include <string.h>
 
+const char config_too_many[] =
+    "more than 500 settings; each key stands once, and dbufd --help lists them";
+static_assert(CONFIG_SETTINGS_MAX == 500, "config_too_many says so");
+
 /* A text on its way to libconfig. */
 struct lexer {
     const char *from;
     char *to; /* room for twice the text: at most two bytes are added, and only to a number */
     unsigned line;
+    unsigned settings;
 };
 
 static void copy(struct lexer *lexer, size_t bytes)
@@ -107,6 +113,8 @@ const char *config_prepare(const char *text, char *to, unsigned *ret_line)
             problem = copy_comment(&lexer);
         else if (c == '@') /* its integers would pass by unprepared */
             problem = "@include is not taken, one file has it all";
+        else if ((c == '=' || c == ':') && ++lexer.settings > CONFIG_SETTINGS_MAX)
+            problem = config_too_many;
         else if (isalpha((unsigned char)c) || c == '*')
             copy(&lexer, strspn(lexer.from, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                                             "0123456789-_*"));

@@ -94,7 +94,7 @@ int crash_open(struct dbufd *d)
 }
 
 void crash_describe(const struct crash *crash, const struct config *c, uint64_t seed,
-                    const struct store *store, struct region_run *ret)
+                    const uint8_t uuid[static 16], struct region_run *ret)
 {
     struct timespec now;
 
@@ -108,7 +108,7 @@ void crash_describe(const struct crash *crash, const struct config *c, uint64_t 
         .max_block = (uint32_t)c->source_max_block,
         .format = (uint32_t)c->output_format,
     };
-    memcpy(ret->stream_uuid, store_uuid(store), sizeof(ret->stream_uuid));
+    memcpy(ret->stream_uuid, uuid, sizeof(ret->stream_uuid));
     memcpy(ret->name, crash->name, sizeof(ret->name));
     memcpy(ret->path, crash->output_path, sizeof(ret->path));
     memcpy(ret->failover_path, crash->failover_path, sizeof(ret->failover_path));

@@ -3,7 +3,8 @@
  * What becomes of the blocks in memory when dbufd dies, and when it starts again.
  *
  * crash.c keeps the region where it outlives the process; crash_recover.c stores what an earlier
- * process has left; crash_found.c finds it. Main thread only.
+ * process has left; crash_found.c finds it. Main thread only, but for another buffer, which may be begun
+ * or dropped by whoever prepares it.
  */
 #ifndef DBUFD_DAEMON_CRASH_H
 #define DBUFD_DAEMON_CRASH_H
@@ -19,7 +20,6 @@ struct config;
 struct db;
 struct dbufd;
 struct notify;
-struct store;
 
 /* What crash_buffer may say. */
 enum crash_kind {
@@ -50,9 +50,9 @@ struct crash {
  * the reason told. */
 int crash_open(struct dbufd *d);
 
-/* What whoever finds the region must know of this run. */
+/* What whoever finds the region must know of this run, and of the stream, `uuid`. */
 void crash_describe(const struct crash *crash, const struct config *config, uint64_t seed,
-                    const struct store *store, struct region_run *ret);
+                    const uint8_t uuid[static 16], struct region_run *ret);
 
 /* The memory for the double buffer. 0 or -errno. */
 int crash_make_region(struct crash *crash, size_t bytes, struct region *ret);

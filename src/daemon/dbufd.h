@@ -13,6 +13,7 @@
 #include "command_line.h"
 #include "config.h"
 #include "crash.h"
+#include "crew.h"
 #include "notify.h"
 #include "reader.h"
 #include "stall.h"
@@ -27,6 +28,7 @@ enum wait_fd {
     FD_DURATION,      /* the end of --duration */
     FD_WRITERS_ENDED, /* counts the writers that have ended */
     FD_READER_ENDED,
+    FD_RELOAD_PREPARED, /* what a reload needs is there, or will not be */
     FD_COUNT
 };
 
@@ -44,8 +46,7 @@ struct dbufd {
     struct db *db;
     struct reader *reader;
     struct writer **writers;
-    unsigned writers_opened;
-    unsigned writers_started;
+    unsigned writer_count;
     unsigned writers_ended;
     int fds[FD_COUNT];
     int stop_fd;       /* eventfd, readable from stop on: the writers' sources watch it */
@@ -58,8 +59,9 @@ struct dbufd {
     int status;         /* of the exit: why it ends, if that is no good reason */
     struct stats ticked, reported, begun;
     struct stats carried;  /* the counters of parts that were replaced */
-    struct reload *reload; /* another configuration is being gone over to; NULL: none is */
-    bool reload_again;     /* and asked for once more since */
+    struct reload *preparing; /* what another configuration needs is being made; NULL: nothing is */
+    struct reload *reload;    /* it is being gone over to; NULL: it is not */
+    bool reload_again;        /* one was asked for since, while either was */
 };
 
 /* ---- parts.c: each makes one part from a configuration. 0 or -errno. ---- */
@@ -76,20 +78,16 @@ int make_store(struct dbufd *d, const struct config *config, uint64_t seed,
 /* For blocks of this configuration, a store that is open. */
 void change_store(struct store *store, const struct config *config, uint64_t seed,
                   const struct db_geometry *geometry);
-/* In memory that can be found by crash->name, for blocks that go to the store. */
+/* In memory that can be found by crash->name, for blocks that go to the stream `uuid`; the writers' next
+ * blocks are yet to be set. */
 int make_buffer(const struct config *config, uint64_t seed, const struct db_geometry *geometry,
-                const struct store *store, struct crash *crash, struct db **ret);
-struct source_options source_options(const struct dbufd *d, const struct config *config,
-                                     uint64_t seed, unsigned writer);
-/* What of the configured `total` is the part of writer `index` of `count`. */
-uint64_t part_of(uint64_t total, uint64_t count, uint64_t index);
-uint64_t rate_of(const struct config *config, unsigned writer);
-/* Everything of writer i but its limit, from the parts that there are. */
-struct writer_options writer_options(struct dbufd *d, unsigned i);
+                const uint8_t uuid[static 16], struct crash *crash, struct db **ret);
 struct reader_tuning reader_tuning(const struct config *config);
-int open_writers(struct dbufd *d);
-int start_reader(struct dbufd *d);
-int start_writers(struct dbufd *d);
+
+/* ---- crew.c: the rest of it is in crew.h ---- */
+
+/* Bytes a second of one writer, of what is configured for all. */
+uint64_t rate_of(const struct config *config, unsigned writer);
 
 /* ---- loop.c ---- */
 
@@ -101,11 +99,17 @@ void run(struct dbufd *d);
 
 /* ---- reload.c ---- */
 
-/* Reads the configuration again, and goes over to it, or begins to. */
+/* Reads the configuration again, and goes over to it, or begins to. Waits for no disk but that of the
+ * file. */
 void reload(struct dbufd *d);
+/* FD_RELOAD_PREPARED is readable. */
+void reload_prepared(struct dbufd *d);
 /* The reader has ended. False: because dbufd ends. */
 bool reload_go_on(struct dbufd *d);
-/* Whatever was begun comes to nothing. */
+/* To be called each second. */
+void reload_tick(const struct dbufd *d, uint64_t now_ns);
+/* dbufd ends: what is being made comes to nothing. Waits a moment for that; d->preparing is still there
+ * if it hangs, and then uses d's notify, fds and config until the process is gone. */
 void reload_give_up(struct dbufd *d);
 
 /* ---- config_errors.c ---- */

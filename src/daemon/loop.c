@@ -158,6 +158,7 @@ static void on_tick(struct dbufd *d)
     notify_status(stats_status(&stats, text, sizeof(text)));
     d->ticked = stats;
     pet_watchdog(d, stats.time_ns);
+    reload_tick(d, stats.time_ns);
     notify_tick(&d->notify);
     if (atomic_load_explicit(&d->stop, memory_order_relaxed))
         notify_extend(10 * 1000000); /* draining: ten seconds more, each second */
@@ -176,7 +177,7 @@ static uint64_t take_count(int fd)
 static void on_writers_ended(struct dbufd *d)
 {
     d->writers_ended += (unsigned)take_count(d->fds[FD_WRITERS_ENDED]);
-    if (d->writers_ended == d->writers_started) {
+    if (d->writers_ended == d->writer_count) {
         if (d->reload == NULL)
             ask_stop(d); /* every source has ended: from here on it is the same as a stop */
         db_close(d->db);
@@ -201,6 +202,8 @@ void run(struct dbufd *d)
             ask_stop(d);
         if (wait[FD_WRITERS_ENDED].revents != 0)
             on_writers_ended(d);
+        if (wait[FD_RELOAD_PREPARED].revents != 0)
+            reload_prepared(d);
         if (d->left || (wait[FD_READER_ENDED].revents != 0 && !reload_go_on(d)))
             return;
     }

@@ -2,8 +2,8 @@
  *
  * The life of dbufd: start in order, run, stop in the reverse order.
  *
- *     configuration -> cores -> what a crash has left -> store -> double buffer -> sources -> reader
- *                   -> writers -> READY
+ *     configuration -> cores -> what a crash has left -> store -> double buffer -> sources -> threads
+ *                   -> READY
  *
  * On SIGTERM, SIGINT, the end of --duration or of every source, the writers end first, then the
  * double buffer is closed, the reader stores what is left and closes the stream. While the disk
@@ -21,6 +21,22 @@
 #include "command_line.h"
 #include "dbufd.h"
 #include "sandbox.h"
+
+/* 0, or the exit status with the reason told. */
+static int start_crew(struct dbufd *d, uint32_t extent_count)
+{
+    struct crew crew = {0};
+    int status = EX_OK;
+    int rc = crew_open_sources(&crew, d, d->config, d->seed, /* kept= */ 0);
+    if (rc < 0)
+        status = cannot(d, EX_NOINPUT, "open source", d->config->source_path, rc);
+    else if ((rc = crew_open_threads(&crew, d->config, &d->cpus, extent_count)) < 0)
+        status = cannot(d, EX_OSERR, "start", "all threads; raise LimitNPROC and TasksMax", rc);
+    else
+        (void)crew_go(d, &crew, 0);
+    crew_close(&crew); /* of one that has gone nothing is left there */
+    return status;
+}
 
 /* Everything up to READY=1. 0, or the exit status with the reason told. */
 static int start(struct dbufd *d, uint64_t duration_ns)
@@ -43,20 +59,16 @@ static int start(struct dbufd *d, uint64_t duration_ns)
                       rc);
     if ((rc = make_store(d, c, d->seed, &geometry, d->uring, &d->store)) < 0)
         return cannot(d, EX_IOERR, "open output", c->output_file_path, rc);
-    if ((rc = make_buffer(c, d->seed, &geometry, d->store, &d->crash, &d->db)) < 0)
+    if ((rc = make_buffer(c, d->seed, &geometry, store_uuid(d->store), &d->crash, &d->db)) < 0)
         return cannot(d, EX_OSERR, "get", "the memory of the buffer; lower buffer_capacity", rc);
+    db_set_next_blocks(d->db, store_next_blocks(d->store));
     if ((rc = crash_keep(&d->crash, d->db)) < 0)
         return cannot(d, EX_OSERR, "have the service manager keep",
                       "the memory of the buffer; FileDescriptorStoreMax=4 in the unit, or another "
                       "crash_buffer, would do",
                       rc);
-    if ((rc = open_writers(d)) < 0)
-        return cannot(d, EX_NOINPUT, "open source", c->source_path, rc);
-    if ((rc = start_reader(d)) < 0)
-        return cannot(d, EX_OSERR, "start", "the reader's thread", rc);
-    if ((rc = start_writers(d)) < 0)
-        return cannot(d, EX_OSERR, "start", "all writers' threads; raise LimitNPROC and TasksMax",
-                      rc);
+    if ((rc = start_crew(d, geometry.extent_count)) != EX_OK)
+        return rc;
 
     tell_started(d, &geometry);
     const struct stats_sources sources = stats_sources(d);
@@ -70,10 +82,10 @@ static int start(struct dbufd *d, uint64_t duration_ns)
 static int stop(struct dbufd *d, int status)
 {
     ask_stop(d);
+    reload_give_up(d);
     if (d->reader != NULL && status == EX_OK)
         tell_stopped(d);
-    reload_give_up(d);
-    for (unsigned i = 0; i < d->writers_opened; i++)
+    for (unsigned i = 0; i < d->writer_count; i++)
         if (writer_close(d->writers[i]) < 0 && status == EX_OK)
             status = EX_NOINPUT;
     free(d->writers);
@@ -86,7 +98,7 @@ static int stop(struct dbufd *d, int status)
     store_free(d->store);
     free_uring(d->uring);
     cpus_plan_free(&d->cpus);
-    for (int i = 0; i < FD_COUNT; i++)
+    for (int i = 0; i < FD_COUNT && d->preparing == NULL; i++)
         if (d->fds[i] >= 0)
             (void)close(d->fds[i]);
     if (d->stop_fd >= 0)
@@ -150,11 +162,13 @@ static int record(const struct command_line *line)
         status = start(&d, line->duration_ns);
         if (status == EX_OK)
             run(&d);
-        if (d.left) { /* held writers never end: the process ends around them */
-            notify_close(&d.notify);
-            _exit(EX_TEMPFAIL);
+        if (!d.left)
+            status = stop(&d, status != EX_OK ? status : d.status);
+        /* Held writers never end, nor does who waits for a disk: the process ends around them. */
+        if (d.left || d.preparing != NULL) {
+            notify_rest(&d.notify);
+            _exit(d.left ? EX_TEMPFAIL : status);
         }
-        status = stop(&d, status != EX_OK ? status : d.status);
     }
     notify_close(&d.notify);
     config_free(d.config);

@@ -182,9 +182,14 @@ void notify_tick(const struct notify *notify)
     tell_all_left_out(notify, /* end= */ false);
 }
 
-void notify_close(struct notify *notify)
+void notify_rest(const struct notify *notify)
 {
     tell_all_left_out(notify, /* end= */ true);
+}
+
+void notify_close(struct notify *notify)
+{
+    notify_rest(notify);
     if (notify->limits != NULL)
         (void)pthread_mutex_destroy(&notify->limits->lock);
     free(notify->limits);
@@ -313,11 +318,4 @@ void notify_watchdog(const struct notify *notify)
 {
     if (notify->watchdog_ns != 0)
         (void)sd_notify(0, "WATCHDOG=1");
-}
-
-void notify_watchdog_patience(const struct notify *notify, uint64_t patience_ns)
-{
-    if (notify->watchdog_ns != 0)
-        (void)sd_notifyf(0, "WATCHDOG_USEC=%" PRIu64,
-                         (patience_ns != 0 ? patience_ns : notify->watchdog_ns) / 1000);
 }

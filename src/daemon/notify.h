@@ -4,7 +4,8 @@
  * journal; and the service's state to systemd. notify.c alone sees libsystemd.
  *
  * notify_event may be called by any thread and may wait for the journal's socket; a writer calls it
- * only when its source begins or ends. The rest is the main thread's. Nothing here fails: there is
+ * only when its source begins or ends. Descriptors may be given away and forgotten by any one thread at a
+ * time. The rest is the main thread's. Nothing here fails: there is
  * nobody left to tell.
  */
 #ifndef DBUFD_DAEMON_NOTIFY_H
@@ -30,7 +31,9 @@ struct notify {
 
 /* Finds out where we run. */
 void notify_open(struct notify *ret);
-/* Tells what is left to be told. */
+/* Tells what is left to be told; the last thing before the process ends. */
+void notify_rest(const struct notify *notify);
+/* The same, and frees what it has: no thread may tell anything any more. */
 void notify_close(struct notify *notify);
 
 /* One journal field of an event: DBUFD_<name>, a text or, with text NULL, a number. ERRNO becomes
@@ -78,8 +81,5 @@ void notify_forget_fd(const char *name);
 
 /* A sign of life. */
 void notify_watchdog(const struct notify *notify);
-
-/* The next sign of life may take so long, ns; 0: as the unit says. */
-void notify_watchdog_patience(const struct notify *notify, uint64_t patience_ns);
 
 #endif

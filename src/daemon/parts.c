@@ -69,6 +69,7 @@ int open_fds(struct dbufd *d, uint64_t duration_ns)
     d->fds[FD_WRITERS_ENDED] = event_fd();
     d->fds[FD_READER_ENDED] = event_fd();
     d->stop_fd = event_fd();
+    d->fds[FD_RELOAD_PREPARED] = event_fd();
     for (int i = 0; i < FD_COUNT; i++)
         if (d->fds[i] < 0)
             return d->fds[i];
@@ -196,18 +197,17 @@ void change_store(struct store *store, const struct config *c, uint64_t seed,
 }
 
 int make_buffer(const struct config *config, uint64_t seed, const struct db_geometry *geometry,
-                const struct store *store, struct crash *crash, struct db **ret)
+                const uint8_t uuid[static 16], struct crash *crash, struct db **ret)
 {
     struct region region;
     struct region_run run;
     int rc = crash_make_region(crash, db_region_bytes(geometry), &region);
     if (rc < 0)
         return rc;
-    crash_describe(crash, config, seed, store, &run);
+    crash_describe(crash, config, seed, uuid, &run);
     const struct db_options options = {
         .geometry = *geometry,
         .writer_count = (unsigned)config->writer_count,
-        .next_block = store_next_blocks(store),
         .spin = config->cpus_wait == WAIT_SPIN,
         .region = &region,
         .run = &run,
@@ -236,93 +236,4 @@ struct reader_tuning reader_tuning(const struct config *c)
     if (c->output_durability == DURABILITY_INTERVAL && tuning.flush_ns > c->output_sync_interval)
         tuning.flush_ns = c->output_sync_interval;
     return tuning;
-}
-
-int start_reader(struct dbufd *d)
-{
-    const struct reader_options options = {
-        .db = d->db,
-        .store = d->store,
-        .notify = &d->notify,
-        .tuning = reader_tuning(d->config),
-        .core = d->cpus.reader_core,
-        .ended_fd = d->fds[FD_READER_ENDED],
-    };
-    return reader_start(&d->reader, &options);
-}
-
-/* The parts add up, the first ones take the rest of the division. */
-uint64_t part_of(uint64_t total, uint64_t count, uint64_t index)
-{
-    return total / count + (index < total % count ? 1 : 0);
-}
-
-uint64_t rate_of(const struct config *c, unsigned writer)
-{
-    const uint64_t rate = part_of(c->source_rate, c->writer_count, writer);
-    return c->source_rate != 0 && rate == 0 ? 1 : rate;
-}
-
-struct source_options source_options(const struct dbufd *d, const struct config *c, uint64_t seed,
-                                     unsigned writer)
-{
-    return (struct source_options){.kind = (enum source_kind)c->source_type,
-                                   .framing = (enum source_framing)c->source_framing,
-                                   .path = c->source_path,
-                                   .seed = seed,
-                                   .min_block = c->source_min_block,
-                                   .max_block = c->source_max_block,
-                                   .writer = writer,
-                                   .stop_fd = d->stop_fd};
-}
-
-struct writer_options writer_options(struct dbufd *d, unsigned i)
-{
-    struct writer_options options = {
-        .db_writer = db_writer(d->db, i),
-        .notify = &d->notify,
-        .source = source_options(d, d->config, d->seed, i),
-        .core = d->cpus.writer_cores[i],
-        .rate = rate_of(d->config, i),
-        .limit = UINT64_MAX,
-        .stop = &d->stop,
-        .ended_fd = d->fds[FD_WRITERS_ENDED],
-    };
-    options.source.next_block = store_next_blocks(d->store)[i];
-    return options;
-}
-
-static int open_writer(struct dbufd *d, unsigned i)
-{
-    const struct config *c = d->config;
-    struct writer_options options = writer_options(d, i);
-    if (c->source_limit != 0)
-        options.limit = part_of(c->source_limit, c->writer_count, i);
-    return writer_open(&d->writers[i], &options, NULL);
-}
-
-int open_writers(struct dbufd *d)
-{
-    const unsigned count = (unsigned)d->config->writer_count;
-    d->writers = calloc(count, sizeof(*d->writers));
-    if (d->writers == NULL)
-        return -ENOMEM;
-    for (unsigned i = 0; i < count; i++) {
-        int rc = open_writer(d, i);
-        if (rc < 0)
-            return rc;
-        d->writers_opened = i + 1;
-    }
-    return 0;
-}
-
-int start_writers(struct dbufd *d)
-{
-    for (unsigned i = 0; i < d->writers_opened; i++) {
-        int rc = writer_start(d->writers[i]);
-        if (rc < 0)
-            return rc;
-        d->writers_started = i + 1;
-    }
-    return 0;
 }

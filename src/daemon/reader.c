@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 #include "../disk/scan.h"
-#include "cpus.h"
 #include "disk_events.h"
 #include "thread.h"
 
@@ -30,11 +29,11 @@ static const uint64_t repeat_ns = 60 * 1000000000ULL; /* between two messages ab
 
 struct reader {
     struct reader_options options;
-    struct extent_header **extents; /* of the half being stored */
-    pthread_t thread;
+    struct extent_header **extents; /* of the half being stored: [extent_count] */
+    uint32_t extent_count;
+    struct thread thread;
     pthread_mutex_t
         storing; /* the thread's from storing a half until it is freed, but for its rests */
-    struct thread kernels; /* what the kernel knows of it */
     uint64_t housekeeping_told_ns;
     _Atomic bool rotate_asked; /* set by the main thread, taken back by the reader's */
 
@@ -251,7 +250,7 @@ static int read_half(struct reader *r, struct db_half *ret)
     return rc;
 }
 
-static void *reader_main(void *argument)
+static void work(void *argument)
 {
     struct reader *r = argument;
     const struct reader_options *o = &r->options;
@@ -259,7 +258,6 @@ static void *reader_main(void *argument)
     struct db_half half;
     int rc;
 
-    thread_begin(&r->kernels, "reader");
     while ((rc = read_half(r, &half)) != 0) {
         uint64_t bytes = 0, took_ns = 0;
         if (rc == 1) {
@@ -283,37 +281,39 @@ static void *reader_main(void *argument)
         insist(r, finish_step, 0);
     else
         take_rotation(r);
-    thread_end(&r->kernels);
     set_state(r, READER_WAITING);
     (void)pthread_mutex_unlock(&r->storing);
     ssize_t n = write(o->ended_fd, &one, sizeof(one));
     assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
-    return NULL;
 }
 
-int reader_start(struct reader **ret, const struct reader_options *options)
+int reader_open(struct reader **ret, uint32_t extent_count, int core)
 {
     struct reader *r = calloc(1, sizeof(*r));
     if (r == NULL)
         return -ENOMEM;
     int rc = -ENOMEM;
-    r->options = *options;
-    r->tuning = options->tuning;
-    r->extents = calloc(db_state(options->db).extent_count, sizeof(struct extent_header *));
-    if (r->extents == NULL)
-        goto fail;
+    r->extent_count = extent_count;
+    r->extents = calloc(extent_count, sizeof(struct extent_header *));
+    if (r->extents != NULL)
+        rc = thread_open(&r->thread, core);
+    if (rc < 0) {
+        free(r->extents);
+        free(r);
+        return rc;
+    }
     (void)pthread_mutex_init(&r->storing, NULL); /* cannot fail without attributes */
     (void)pthread_mutex_init(&r->lock, NULL);
-    rc = cpus_start_thread(&r->thread, options->core, reader_main, r);
-    if (rc < 0)
-        goto fail;
     *ret = r;
     return 0;
+}
 
-fail:
-    free(r->extents);
-    free(r);
-    return rc;
+void reader_go(struct reader *r, const struct reader_options *options)
+{
+    assert(db_state(options->db).extent_count <= r->extent_count);
+    r->options = *options;
+    r->tuning = options->tuning;
+    thread_go(&r->thread, "reader", work, r);
 }
 
 bool reader_pause(struct reader *r)
@@ -352,8 +352,7 @@ void reader_rotate(struct reader *r)
 
 bool reader_join(struct reader *r)
 {
-    int rc = pthread_join(r->thread, NULL);
-    assert(rc == 0);
+    thread_close(&r->thread);
     const bool rotation_left = atomic_load_explicit(&r->rotate_asked, memory_order_relaxed);
     (void)pthread_mutex_destroy(&r->storing);
     (void)pthread_mutex_destroy(&r->lock);
@@ -364,16 +363,12 @@ bool reader_join(struct reader *r)
 
 uint64_t reader_preemptions(const struct reader *r)
 {
-    return thread_preemptions(&r->kernels);
+    return thread_preemptions(&r->thread);
 }
 
 uint64_t reader_cpu_ns(const struct reader *r)
 {
-    struct timespec used;
-    clockid_t clock;
-    if (pthread_getcpuclockid(r->thread, &clock) != 0 || clock_gettime(clock, &used) < 0)
-        return 0;
-    return (uint64_t)used.tv_sec * second_ns + (uint64_t)used.tv_nsec;
+    return thread_cpu_ns(&r->thread);
 }
 
 void reader_account(const struct reader *r, struct reader_account *ret)

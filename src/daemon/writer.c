@@ -13,7 +13,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cpus.h"
 #include "thread.h"
 
 enum { LINE_BYTES = 64 };
@@ -45,9 +43,7 @@ struct writer {
     bool stopping;
     bool paused;
     int error;
-    bool started;
-    pthread_t thread;
-    struct thread kernels; /* what the kernel knows of it */
+    struct thread thread;
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -182,46 +178,27 @@ static void tell_end(const struct writer *w, int rc)
                      "writer %u: its %s source has ended", s->writer, kind);
 }
 
-static void *writer_main(void *argument)
+static void work(void *argument)
 {
     struct writer *w = argument;
     const uint64_t one = 1;
-    char name[LINE_BYTES];
-    (void)snprintf(name, sizeof(name), "writer-%u", w->options.source.writer);
-    thread_begin(&w->kernels, name);
 
     int rc = 1;
     while (rc == 1)
         rc = cycle(w);
     w->error = rc;
     tell_end(w, rc);
-    thread_end(&w->kernels);
     ssize_t n = write(w->options.ended_fd, &one, sizeof(one));
     assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
-    return NULL;
 }
 
-int writer_open_ended(struct writer **ret, const struct writer_options *options)
+int writer_open(struct writer **ret, int core)
 {
     struct writer *w = aligned_alloc(LINE_BYTES, sizeof(*w));
     if (w == NULL)
         return -ENOMEM;
     memset(w, 0, sizeof(*w));
-    w->options = *options;
-    atomic_init(&w->rate, options->rate);
-    *ret = w;
-    return 0;
-}
-
-int writer_open(struct writer **ret, const struct writer_options *options, struct source *source)
-{
-    struct writer *w;
-    int rc = writer_open_ended(&w, options);
-    if (rc < 0)
-        return rc;
-    w->source = source;
-    if (source == NULL)
-        rc = source_open(&w->source, &options->source);
+    int rc = thread_open(&w->thread, core);
     if (rc < 0) {
         free(w);
         return rc;
@@ -230,11 +207,18 @@ int writer_open(struct writer **ret, const struct writer_options *options, struc
     return 0;
 }
 
-int writer_start(struct writer *w)
+void writer_go(struct writer *w, const struct writer_options *options, struct source *source)
 {
-    int rc = cpus_start_thread(&w->thread, w->options.core, writer_main, w);
-    w->started = rc == 0;
-    return rc;
+    char name[THREAD_NAME_BYTES];
+    w->options = *options;
+    w->source = source;
+    atomic_store_explicit(&w->rate, options->rate, memory_order_relaxed);
+    if (source == NULL) {
+        thread_close(&w->thread); /* it has nothing to do */
+        return;
+    }
+    (void)snprintf(name, sizeof(name), "writer-%u", options->source.writer);
+    thread_go(&w->thread, name, work, w);
 }
 
 void writer_order(struct writer *w, enum writer_order order)
@@ -247,18 +231,9 @@ void writer_set_rate(struct writer *w, uint64_t rate)
     atomic_store_explicit(&w->rate, rate, memory_order_relaxed);
 }
 
-static void join(struct writer *w)
-{
-    if (w->started) {
-        int rc = pthread_join(w->thread, NULL);
-        assert(rc == 0);
-    }
-    w->started = false;
-}
-
 struct source *writer_take_source(struct writer *w, int *ret_rc)
 {
-    join(w);
+    thread_close(&w->thread);
     struct source *source = w->paused ? w->source : NULL;
     if (source != NULL)
         w->source = NULL;
@@ -268,7 +243,7 @@ struct source *writer_take_source(struct writer *w, int *ret_rc)
 
 int writer_close(struct writer *w)
 {
-    join(w);
+    thread_close(&w->thread);
     const int error = w->error;
     source_close(w->source);
     free(w);
@@ -277,7 +252,7 @@ int writer_close(struct writer *w)
 
 uint64_t writer_preemptions(const struct writer *w)
 {
-    return thread_preemptions(&w->kernels);
+    return thread_preemptions(&w->thread);
 }
 
 void writer_account(const struct writer *w, struct writer_account *ret)

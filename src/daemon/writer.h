@@ -2,9 +2,10 @@
  *
  * A writer: the thread that runs produce_data -> db_write -> account_data.
  *
- * Opened, started and closed by the main thread. It ends by itself when its source ends, when its share of
- * source.limit is reached, or, soon after stop_fd became readable, if *stop is set or writer_order has
- * told it to; it then adds 1 to ended_fd. The source of a writer that was paused can go on in another one.
+ * Opened by whoever prepares it, let go and closed by the main thread. It ends by itself when its source
+ * ends, when its share of source.limit is reached, or, soon after stop_fd became readable, if *stop is set
+ * or writer_order has told it to; it then adds 1 to ended_fd. The source of a writer that was paused can
+ * go on in another one.
  */
 #ifndef DBUFD_DAEMON_WRITER_H
 #define DBUFD_DAEMON_WRITER_H
@@ -22,24 +23,21 @@ struct writer_options {
     struct db_writer *db_writer;
     const struct notify *notify;
     struct source_options source;
-    int core;                /* to be pinned to; < 0: nowhere */
-    uint64_t rate;           /* bytes a second of this writer, to begin with; 0: as fast as it goes */
-    uint64_t limit;          /* bytes of this writer; UINT64_MAX: no end */
+    uint64_t rate;  /* bytes a second of this writer, to begin with; 0: as fast as it goes */
+    uint64_t limit; /* bytes of this writer; UINT64_MAX: no end */
     const _Atomic bool *stop; /* read before every block */
-    int ended_fd;            /* eventfd */
+    int ended_fd;             /* eventfd */
 };
 
 struct writer;
 
-/* `source` is the writer's if that succeeds; NULL: it opens one by the options. -errno: *ret untouched,
- * nothing left behind. */
-int writer_open(struct writer **ret, const struct writer_options *options, struct source *source);
+/* Makes it ready, with a thread that waits for writer_go; `core`: to be pinned to; < 0: nowhere.
+ * Allocates. -errno: *ret untouched, nothing left behind. */
+int writer_open(struct writer **ret, int core);
 
-/* The same without a source: a writer whose source has ended already, not to be started. */
-int writer_open_ended(struct writer **ret, const struct writer_options *options);
-
-/* Starts the thread. -errno: it is as if it had not been called. */
-int writer_start(struct writer *writer);
+/* From here on it works; the source is the writer's. NULL: its source has ended already, and the writer
+ * with it: it does not count in ended_fd. Cannot fail. */
+void writer_go(struct writer *writer, const struct writer_options *options, struct source *source);
 
 /* What it has to do when it is to end: */
 enum writer_order {
@@ -56,7 +54,7 @@ void writer_set_rate(struct writer *writer, uint64_t rate);
  * ended, and *ret_rc is 0 or the -errno that broke it. */
 struct source *writer_take_source(struct writer *writer, int *ret_rc);
 
-/* Waits for the thread, if there is one, to end, closes the source and frees it. Returns 0, or the
+/* Waits for the thread, if it was let go, to end, closes the source and frees it. Returns 0, or the
  * -errno that broke its source. */
 int writer_close(struct writer *writer);
 

@@ -13,7 +13,8 @@
  *   - little room: less is allocated ahead, down to what the next half needs
  *   - a failed allocation may leave blocks and size behind (ext4 does): the file is cut back at
  * once
- *   - EINTR: the same call again
+ *   - EINTR: the same call again; after a hundred in a row it is an error like others, so that nobody
+ *     spins: whoever calls waits, and comes again
  */
 #include "segment.h"
 
@@ -33,13 +34,13 @@
 #define AWAIT_MS      5                    /* between two looks at a file that somebody holds */
 #define AWAIT_MOST_MS 10000                /* a device that takes longer for four writes is ill */
 #define FUTILE_WRITES 8                    /* in a row, before it counts as an error */
+#define INTERRUPTIONS 100                  /* likewise */
 
 static int open_again(const struct output *output, const char *path, int flags)
 {
-    int fd;
-    do
+    int fd = -EINTR;
+    for (int i = 0; i < INTERRUPTIONS && fd == -EINTR; i++)
         fd = output->open(output->context, path, flags);
-    while (fd == -EINTR);
     return fd;
 }
 
@@ -165,10 +166,9 @@ int segment_open_device(struct segment *ret, const struct output *output, const 
 
 static int truncate_again(struct segment *segment, uint64_t bytes)
 {
-    int rc;
-    do
+    int rc = -EINTR;
+    for (int i = 0; i < INTERRUPTIONS && rc == -EINTR; i++)
         rc = segment->output->truncate(segment->output->context, segment->fd, bytes);
-    while (rc == -EINTR);
     if (rc == 0)
         segment->file_end = bytes;
     return rc;
@@ -178,12 +178,11 @@ static int truncate_again(struct segment *segment, uint64_t bytes)
 static int allocate(struct segment *segment, uint64_t to)
 {
     uint64_t file_end = segment->file_end;
-    int rc;
+    int rc = -EINTR;
 
-    do
+    for (int i = 0; i < INTERRUPTIONS && rc == -EINTR; i++)
         rc =
             segment->output->allocate(segment->output->context, segment->fd, segment->room_end, to);
-    while (rc == -EINTR);
     if (rc == 0) {
         segment->room_end = to;
         if (to > segment->file_end)
@@ -308,6 +307,7 @@ ssize_t segment_write(struct segment *segment, const struct iovec *pieces, int c
 {
     const struct output *output = segment->output;
     off_t offset = segment->device ? -1 : (off_t)segment->offset;
+    int interrupted = 0;
 
     for (int futile = 0; futile < FUTILE_WRITES;) {
         ssize_t written = output->write(output->context, segment->fd, pieces, count, offset);
@@ -317,7 +317,7 @@ ssize_t segment_write(struct segment *segment, const struct iovec *pieces, int c
                 return rc;
             continue;
         }
-        if (written == -EINTR)
+        if (written == -EINTR && ++interrupted < INTERRUPTIONS)
             continue;
         if (written < 0) {
             note_remains(segment, pieces, count, segment->offset);
@@ -400,13 +400,12 @@ void segment_abandon_write(struct segment *segment, unsigned slot, const struct 
 
 int segment_sync(struct segment *segment)
 {
-    int rc;
+    int rc = -EINTR;
 
     if (segment->device)
         return 0; /* what it has taken is no longer in our hands */
-    do
+    for (int i = 0; i < INTERRUPTIONS && rc == -EINTR; i++)
         rc = segment->output->sync(segment->output->context, segment->fd);
-    while (rc == -EINTR);
     return rc;
 }
 

@@ -346,7 +346,8 @@ int store_begin(struct store *store)
 
 int store_restate(struct store *store)
 {
-    const uint64_t bytes = 2 * tally_checkpoint_bytes(&store->tally); /* room for the last one, too */
+    const uint64_t bytes =
+        2 * tally_checkpoint_bytes(&store->tally); /* room for the last one, too */
     const uint64_t end = store->segment.offset + bytes;
     int rc = 0;
 
@@ -451,7 +452,7 @@ int store_look(struct store *store)
 /* Errors that say nothing against the file. */
 static bool is_passing(int rc)
 {
-    return no_room(rc) || rc == -EAGAIN || rc == -ENOMEM;
+    return no_room(rc) || rc == -EAGAIN || rc == -ENOMEM || rc == -EINTR;
 }
 
 bool store_recover(struct store *store, int rc)

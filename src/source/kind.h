@@ -13,7 +13,8 @@
 struct source_ops {
     const char *name; /* as in the configuration */
     int (*open)(struct source **ret, const struct source_options *options);
-    void (*close)(struct source *source); /* never called with NULL */
+    void (*begin_at)(struct source *source, uint64_t next_block); /* NULL: it does not matter */
+    void (*close)(struct source *source);                         /* never called with NULL */
     int (*wait)(struct source *source, int timeout_ms);
     int (*produce)(struct source *source, void *room, size_t room_bytes, struct block_info *ret);
     void (*stop)(struct source *source);

@@ -99,10 +99,14 @@ static int random_open(struct source **ret, const struct source_options *options
                                 .seed = options->seed,
                                 .writer = options->writer,
                                 .min_block = options->min_block,
-                                .max_block = options->max_block,
-                                .next_block = options->next_block};
+                                .max_block = options->max_block};
     *ret = &r->source;
     return 0;
+}
+
+static void random_begin_at(struct source *source, uint64_t next_block)
+{
+    ((struct random_source *)source)->next_block = next_block;
 }
 
 static void random_close(struct source *source)
@@ -143,6 +147,7 @@ static void random_stop(struct source *source)
 const struct source_ops source_random_ops = {
     .name = "random",
     .open = random_open,
+    .begin_at = random_begin_at,
     .close = random_close,
     .wait = random_wait,
     .produce = random_produce,

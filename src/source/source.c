@@ -23,6 +23,12 @@ int source_open(struct source **ret, const struct source_options *options)
     return kinds[options->kind]->open(ret, options);
 }
 
+void source_begin_at(struct source *source, uint64_t next_block)
+{
+    if (source->ops->begin_at)
+        source->ops->begin_at(source, next_block);
+}
+
 void source_close(struct source *source)
 {
     if (source)

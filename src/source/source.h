@@ -23,7 +23,6 @@ struct source_options {
     uint64_t seed;               /* random */
     size_t min_block, max_block; /* bytes of a block; min_block is the random source's alone */
     unsigned writer;             /* index of the writer that opens it */
-    uint64_t next_block;         /* sequence of its next block: random blocks are keyed by it */
     int stop_fd;                 /* readable when the writer shall stop; source_wait watches it */
 };
 
@@ -37,6 +36,10 @@ struct source;
 /* Opens the writer's own source. Pipe: makes the FIFO if nothing is at the path (mode 0660).
  * -errno on failure: *ret untouched, nothing left open. Allocates. */
 int source_open(struct source **ret, const struct source_options *options);
+
+/* Before its first block: the sequence of that one; else it is 0. Random blocks are keyed by it; to the
+ * other kinds it is all the same. Never waits, never allocates. */
+void source_begin_at(struct source *source, uint64_t next_block);
 
 /* Closes and frees it. NULL is fine. Does not remove a FIFO. */
 void source_close(struct source *source);

@@ -106,6 +106,32 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do kill -USR2 "$recorder" && sleep 0.05; done
 stop
 check "many at full speed lose nothing" exits 0 "whole: " "$ctl" verify --random "$tmp/f.dbuf"
 
+# Asked for in the moment of a reload in which the reader has ended already, and no other has begun: the main
+# thread is kept there after it has waken the reader for the last time.
+conf() { printf '%s\n' 'buffer_capacity = "'"$1"'"; source: { rate = "100kB"; };' >"$tmp/c.conf"; }
+conf 1MB
+"$B/dbufd" -c "$tmp/c.conf" -o output_file_path="$tmp/l.dbuf" -o output.flush_interval=1h 2>"$tmp/log" &
+recorder=$!
+wait_for 20 grep -q 'buffer of' "$tmp/log"
+strace -qq -o /dev/null -e trace=futex -e inject=futex:delay_exit=3000000 -p "$recorder" 2>/dev/null &
+tracer=$!
+if wait_for 10 sh -c "! grep -q '^TracerPid:[[:space:]]*0\$' /proc/$recorder/status"; then
+    conf 2MB
+    kill -HUP "$recorder"
+    no_reader() { ! grep -qx reader /proc/"$recorder"/task/*/comm; }
+    wait_for 60 no_reader
+    kill -USR2 "$recorder"
+    check "asked for while a reload has no reader it is not lost" wait_for 60 test -e "$tmp/l.000002.dbuf"
+    wait_for 60 grep -q 'reloaded: buffer_capacity' "$tmp/log"
+    kill "$tracer"
+    wait "$tracer" 2>/dev/null
+    stop
+    check "and all is whole" exits 0 "whole: 2 segments" "$ctl" verify --random "$tmp/l.dbuf"
+else
+    skip "asked for while a reload has no reader" "no strace here, or it may not attach"
+    stop
+fi
+
 # A device.
 "${dbufd[@]}" -o output_file_path=/dev/null -o source.limit=2MB 2>"$tmp/log" &
 recorder=$!

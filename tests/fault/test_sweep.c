@@ -272,17 +272,11 @@ static bool run_failing(const struct kind *kind, enum call call, int error, unsi
     return failed;
 }
 
-/* A call that may be interrupted is made again until it is not: nobody can repair that in between. */
-static unsigned how_often(int error, unsigned in_a_row)
-{
-    return error == EINTR && in_a_row == FOR_EVER ? 1000 : in_a_row;
-}
-
 static void sweep(const struct kind *kind, enum call call, int error)
 {
     for (size_t t = 0; t < sizeof(times) / sizeof(times[0]); t++) {
         unsigned n = 1;
-        while (run_failing(kind, call, error, how_often(error, times[t]), n))
+        while (run_failing(kind, call, error, times[t], n))
             n++;
         assert_true(n < 400);
     }

@@ -1045,6 +1045,55 @@ static void test_mutations(void **state)
     free(text);
 }
 
+/* Loads a file of so many keys that are none. */
+static struct outcome load_unknown(int keys)
+{
+    enum { LINE_BYTES = 32 };
+    const char *const overrides[] = {output_override, NULL};
+    char *text = calloc((size_t)keys, LINE_BYTES), *end = text;
+
+    assert_non_null(text);
+    for (int i = 1; i <= keys; i++)
+        end += snprintf(end, LINE_BYTES, "unknown%d = %d;\n", i, i);
+    write_text(conf_path, text);
+    free(text);
+    return load_path(conf_path, overrides);
+}
+
+/* So many keys that a look at all of them for each would take minutes: the first ones are told of, each
+ * with what it is, and then that these are too many. */
+static void test_too_many(void **state)
+{
+    enum { KEYS = 30000, TOLD = 500 };
+    struct outcome outcome = load_unknown(KEYS);
+    char last[160];
+    size_t lines = 0;
+
+    (void)state;
+    assert_int_equal(outcome.rc, -EINVAL);
+    for (const char *at = outcome.errors; (at = strchr(at, '\n')) != NULL; at++)
+        lines++;
+    assert_int_equal(lines, TOLD + 2);
+    snprintf(last, sizeof last, "F:%d: unknown%d = %d: there is no such key; dbufd --help lists the keys\n",
+             TOLD, TOLD, TOLD);
+    assert_non_null(strstr(outcome.errors, last));
+    snprintf(last, sizeof last, "F:%d: unknown%d = %d;: more than %d settings; ", TOLD + 1, TOLD + 1,
+             TOLD + 1, TOLD);
+    assert_non_null(strstr(outcome.errors, last));
+    drop(&outcome);
+}
+
+/* As many as there may be are all looked at, each alone. */
+static void test_many(void **state)
+{
+    struct outcome outcome = load_unknown(500);
+
+    (void)state;
+    assert_non_null(strstr(outcome.errors, "F:500: unknown500"));
+    assert_null(strstr(outcome.errors, "more than"));
+    drop(&outcome);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1059,6 +1108,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_help),
         cmocka_unit_test(test_shipped_file), cmocka_unit_test(test_shipped_values),
         cmocka_unit_test(test_manual),       cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_too_many),     cmocka_unit_test(test_many),
     };
 
     return cmocka_run_group_tests_name("config", tests, make_folder, remove_folder);

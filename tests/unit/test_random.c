@@ -209,12 +209,12 @@ static struct source *open_random(uint64_t seed, unsigned writer, uint64_t next_
     struct source_options options = {.kind = SOURCE_RANDOM,
                                      .seed = seed,
                                      .writer = writer,
-                                     .next_block = next_block,
                                      .min_block = min,
                                      .max_block = max,
                                      .stop_fd = -1};
     assert_int_equal(source_open(&source, &options), 0);
     assert_non_null(source);
+    source_begin_at(source, next_block);
     return source;
 }
 

@@ -239,7 +239,7 @@ static void survives_failures_in_flight(void **unused)
             bool for_ever = round / 2 == 2;
             if (strcmp(test_parent, "/tmp") == 0 && round % 2 == 0)
                 continue; /* a disk is slow at syncing */
-            if (for_ever && (cases[i].error == SHORT_WRITE || cases[i].error == EINTR))
+            if (for_ever && cases[i].error == SHORT_WRITE)
                 continue; /* it is futile, which is another test's */
             struct sweep sweep = {.call = cases[i].call,
                                   .error = cases[i].error,
@@ -385,6 +385,32 @@ static void interruption_is_no_failure(void **unused)
         assert_int_equal(faulty.failed, 50);
         assert_int_equal(events.count[STORE_SEGMENT_LEFT], 0);
     }
+}
+
+/* One that comes again and again does not keep the reader: it is told, waits, and tries again. Nothing is
+ * said against the file. */
+static void endless_interruption_is_waited_out(void **unused)
+{
+    (void)unused;
+    struct faulty faulty;
+    struct events events = {0};
+    struct store_options options = options_of(&events);
+    struct maker maker;
+    faulty_init(&faulty, CALL_WRITE, 0, 1000000, EINTR);
+    options.output = &faulty.output;
+    clear(NULL);
+    make(NULL);
+    struct store *store = open_with(&options, &maker, seed_of_run());
+    make_half(&maker, HALF_EXTENTS);
+    faulty.first = 1;
+    for (unsigned tries = 1; tries <= 3; tries++) {
+        assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS), -EINTR);
+        assert_in_range(faulty.failed, tries, tries * 300);
+    }
+    faulty.first = 0;
+    assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS), 0);
+    assert_int_equal(events.count[STORE_SEGMENT_LEFT], 0);
+    close_both(store, &maker);
 }
 
 static void survives_failing_syncs(void **unused)
@@ -635,6 +661,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_failing_writes, make, clear_sweep),
         cmocka_unit_test_setup_teardown(survives_short_writes, make, clear_sweep),
         TEST(interruption_is_no_failure),
+        TEST(endless_interruption_is_waited_out),
         cmocka_unit_test_setup_teardown(survives_failing_syncs, make, clear_sweep),
         cmocka_unit_test_setup_teardown(survives_failing_calls_of_other_kinds, make, clear_sweep),
         cmocka_unit_test_setup_teardown(survives_failures_in_a_resumed_file, make, clear_sweep),

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The crew: the reader, the writers and their sources of one configuration, all of them there before
+ * any works. Whatever can fail has failed before the crew goes: at the start, and in a reload while the
+ * crew before it still works.
+ *
+ * crew_open_sources and crew_open_threads are whoever's that prepares it, the rest is the main thread's.
+ */
+#ifndef DBUFD_DAEMON_CREW_H
+#define DBUFD_DAEMON_CREW_H
+
+#include <stdint.h>
+
+struct config;
+struct cpus_plan;
+struct dbufd;
+struct reader;
+struct source;
+struct writer;
+
+/* All zero: nobody. */
+struct crew {
+    unsigned count; /* of writers */
+    struct reader *reader;
+    struct writer **writers; /* [count] */
+    struct source *
+        *sources; /* [count]; NULL: it comes from elsewhere before the crew goes, or has ended */
+};
+
+/* Opens the source of each writer but the first `kept`. -errno: what was opened is in the crew. */
+int crew_open_sources(struct crew *crew, const struct dbufd *d, const struct config *config,
+                      uint64_t seed, unsigned kept);
+
+/* The reader, for halves of so many extents, and the writers, each with its thread. -errno: those that
+ * could be had are in the crew. */
+int crew_open_threads(struct crew *crew, const struct config *config, const struct cpus_plan *cpus,
+                      uint32_t extent_count);
+
+/* Its reader and its writers are the daemon's and work, on the parts that the daemon has; `taken`
+ * bytes of source.limit are used up. Leaves an empty crew. How many writers work. */
+unsigned crew_go(struct dbufd *d, struct crew *crew, uint64_t taken);
+
+/* Sends home a crew that has not gone. */
+void crew_close(struct crew *crew);
+
+#endif
