@@ -25,7 +25,7 @@ VERSION := 0.1.0
 REVISION ?= 1
 
 PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev liburing-dev
-PACKAGES_CHECK := clang libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind libc6-dbg spin systemd e2fsprogs \
+PACKAGES_CHECK := clang clang-format-14 libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind libc6-dbg spin systemd e2fsprogs \
 	xfsprogs btrfs-progs \
 	util-linux procps
 PACKAGES_DEB := dpkg-dev

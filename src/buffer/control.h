@@ -26,7 +26,7 @@ enum {
     REGION_CONTROL_BYTES = 12288, /* of the control pages */
     REGION_NAME_BYTES = 32,
     REGION_PATH_BYTES = 4096,
-    REGION_EXTENT_LEAST = 4096,   /* bytes: extents of halves are a power of two between these */
+    REGION_EXTENT_LEAST = 4096, /* bytes: extents of halves are a power of two between these */
     REGION_EXTENT_MOST = 2 << 20
 };
 

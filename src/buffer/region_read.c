@@ -28,8 +28,8 @@ static bool geometry_fits(const struct control *control, size_t bytes)
     return control->control_bytes == REGION_CONTROL_BYTES &&
            is_power_of_two(control->extent_bytes) && control->extent_bytes >= REGION_EXTENT_LEAST &&
            control->extent_bytes <= REGION_EXTENT_MOST && control->extent_count > 0 &&
-           control->extent_count <= room / 2 / control->extent_bytes &&
-           control->writer_count > 0 && control->writer_count <= FORMAT_WRITERS_MAX;
+           control->extent_count <= room / 2 / control->extent_bytes && control->writer_count > 0 &&
+           control->writer_count <= FORMAT_WRITERS_MAX;
 }
 
 static bool run_is_readable(const struct region_run *run)

@@ -87,8 +87,8 @@ static int open_region(const char *path, struct region *ret, struct region_view 
         fprintf(stderr, "dbufctl: %s: is no memory of dbufd's\n", path);
         return EXIT_CANNOT;
     case -ENOTSUP:
-        fprintf(stderr, "dbufctl: %s: is the memory of another version of dbufd: take its dbufctl\n",
-                path);
+        fprintf(stderr,
+                "dbufctl: %s: is the memory of another version of dbufd: take its dbufctl\n", path);
         return EXIT_CANNOT;
     case -ENODATA:
         fprintf(stderr, "dbufctl: %s: no block was ever put in there\n", path);

@@ -119,7 +119,8 @@ void tell_started(const struct dbufd *d, const struct db_geometry *geometry)
     notify_event(&d->notify, EVENT_STARTED, fields, sizeof(fields) / sizeof(*fields),
                  "dbufd %s: %" PRIu64 " writer%s (%s), buffer of %s in 2 halves of %" PRIu32
                  " extents, to %s",
-                 DBUFD_VERSION, c->writer_count, c->writer_count == 1 ? "" : "s", source_kind_name((enum source_kind)c->source_type),
+                 DBUFD_VERSION, c->writer_count, c->writer_count == 1 ? "" : "s",
+                 source_kind_name((enum source_kind)c->source_type),
                  stats_bytes(bytes, memory, sizeof(memory)), geometry->extent_count,
                  c->output_file_path);
     tell_memory(d);

@@ -21,16 +21,14 @@ static const char suffix[] = ".region";
 
 static int add(struct founds *founds, const struct found *found)
 {
-    struct found *grown =
-        reallocarray(founds->items, founds->count + 1, sizeof(founds->items[0]));
+    struct found *grown = reallocarray(founds->items, founds->count + 1, sizeof(founds->items[0]));
     if (grown == NULL)
         return -ENOMEM;
     founds->items = grown;
     size_t at = founds->count++;
     /* The oldest first; what cannot be read comes before all. */
     const uint64_t begun_ns = found->look == 0 ? found->view.control->run.begun_ns : 0;
-    for (; at > 0 && grown[at - 1].look == 0 &&
-           grown[at - 1].view.control->run.begun_ns > begun_ns;
+    for (; at > 0 && grown[at - 1].look == 0 && grown[at - 1].view.control->run.begun_ns > begun_ns;
          at--)
         grown[at] = grown[at - 1];
     grown[at] = *found;
@@ -95,9 +93,9 @@ static bool is_found(const struct founds *founds, const char *name)
 static void tell_foreign(const struct dbufd *d, const char *name)
 {
     const struct event_field fields[] = {{"REGION", name, 0}};
-    notify_event(&d->notify, EVENT_FOREIGN_DESCRIPTOR, fields, 1,
-                 "the service manager kept a descriptor that is none of dbufd's: %s; it is let go of",
-                 name);
+    notify_event(
+        &d->notify, EVENT_FOREIGN_DESCRIPTOR, fields, 1,
+        "the service manager kept a descriptor that is none of dbufd's: %s; it is let go of", name);
 }
 
 static int find_at_manager(const struct dbufd *d, struct founds *founds)

@@ -49,16 +49,16 @@ struct dbufd {
     unsigned writer_count;
     unsigned writers_ended;
     int fds[FD_COUNT];
-    int stop_fd;       /* eventfd, readable from stop on: the writers' sources watch it */
-    _Atomic bool stop; /* the writers look at it before each block */
-    bool stop_asked;   /* a signal asked for it */
-    uint64_t stop_ns;  /* when: CLOCK_MONOTONIC */
-    bool left;         /* it had to end with blocks in memory, which the next start finds */
-    uint64_t seed;     /* of the random source */
+    int stop_fd;        /* eventfd, readable from stop on: the writers' sources watch it */
+    _Atomic bool stop;  /* the writers look at it before each block */
+    bool stop_asked;    /* a signal asked for it */
+    uint64_t stop_ns;   /* when: CLOCK_MONOTONIC */
+    bool left;          /* it had to end with blocks in memory, which the next start finds */
+    uint64_t seed;      /* of the random source */
     struct stall stall; /* of the reader, in the disk */
     int status;         /* of the exit: why it ends, if that is no good reason */
     struct stats ticked, reported, begun;
-    struct stats carried;  /* the counters of parts that were replaced */
+    struct stats carried;     /* the counters of parts that were replaced */
     struct reload *preparing; /* what another configuration needs is being made; NULL: nothing is */
     struct reload *reload;    /* it is being gone over to; NULL: it is not */
     bool reload_again;        /* one was asked for since, while either was */

@@ -23,9 +23,9 @@ enum event {
 };
 
 struct notify {
-    bool journal; /* stderr is the journal, so its own protocol can be used */
-    _Atomic bool debug; /* events of priority debug are told too */
-    uint64_t watchdog_ns; /* systemd wants a sign of life this often; 0: it does not */
+    bool journal;          /* stderr is the journal, so its own protocol can be used */
+    _Atomic bool debug;    /* events of priority debug are told too */
+    uint64_t watchdog_ns;  /* systemd wants a sign of life this often; 0: it does not */
     struct limits *limits; /* how often each event was told; NULL: no limit */
 };
 
@@ -46,7 +46,8 @@ struct event_field {
 
 /* An event that comes too often is left out (see limit.h), but for reports, reloads and wrong settings. */
 void notify_event(const struct notify *notify, enum event event, const struct event_field *fields,
-                  size_t field_count, const char *format, ...) __attribute__((format(printf, 5, 6)));
+                  size_t field_count, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 
 /* To be called each second: tells how many events were left out, when their time has come. */
 void notify_tick(const struct notify *notify);

@@ -49,22 +49,22 @@ enum {
 #define EXTENT_MAGIC  0x54584264u           /* "dBXT" */
 
 struct segment_header {
-    uint64_t magic;         /* SEGMENT_MAGIC */
-    uint32_t version;       /* FORMAT_VERSION */
-    uint32_t align;         /* FORMAT_ALIGN */
+    uint64_t magic;          /* SEGMENT_MAGIC */
+    uint32_t version;        /* FORMAT_VERSION */
+    uint32_t align;          /* FORMAT_ALIGN */
     uint8_t stream_uuid[16]; /* the same in all segments of a stream */
-    uint64_t number;        /* of this segment in its stream, from 1 */
-    uint64_t first_seq;     /* sequence of the first extent */
-    uint64_t created_ns;    /* CLOCK_REALTIME */
-    uint8_t reserved[4036]; /* zeros */
-    uint32_t crc;           /* CRC32C of the 4092 bytes before */
+    uint64_t number;         /* of this segment in its stream, from 1 */
+    uint64_t first_seq;      /* sequence of the first extent */
+    uint64_t created_ns;     /* CLOCK_REALTIME */
+    uint8_t reserved[4036];  /* zeros */
+    uint32_t crc;            /* CRC32C of the 4092 bytes before */
 };
 static_assert(sizeof(struct segment_header) == FORMAT_ALIGN, "a segment header is one page");
 
 enum extent_flags {
     EXTENT_CHECKPOINT = 1 << 0, /* holds a struct checkpoint instead of blocks */
-    EXTENT_END = 1 << 1,        /* a checkpoint: the segment ends here, the stream goes on in the next */
-    EXTENT_CLOSE = 1 << 2       /* a checkpoint: dbufd stopped here and had stored everything */
+    EXTENT_END = 1 << 1,  /* a checkpoint: the segment ends here, the stream goes on in the next */
+    EXTENT_CLOSE = 1 << 2 /* a checkpoint: dbufd stopped here and had stored everything */
 };
 
 struct extent_header {
@@ -102,14 +102,14 @@ static_assert(sizeof(struct block_header) == 16, "a block header is 16 bytes");
  * be made again), and one entry for every writer that the stream has had. */
 struct checkpoint {
     uint32_t writer_count; /* entries that follow */
-    uint32_t random;       /* 1: the blocks from here to the next checkpoint are the random source's */
-    uint64_t seed;         /* of the random source */
-    uint32_t min_block;    /* bytes */
-    uint32_t max_block;    /* bytes */
-    uint64_t blocks;       /* stored in the stream before here */
-    uint64_t bytes;        /* of data in them */
-    uint32_t digest;       /* CRC32C over the data_crc words of all block extents of the stream */
-    uint32_t reserved;     /* 0 */
+    uint32_t random;    /* 1: the blocks from here to the next checkpoint are the random source's */
+    uint64_t seed;      /* of the random source */
+    uint32_t min_block; /* bytes */
+    uint32_t max_block; /* bytes */
+    uint64_t blocks;    /* stored in the stream before here */
+    uint64_t bytes;     /* of data in them */
+    uint32_t digest;    /* CRC32C over the data_crc words of all block extents of the stream */
+    uint32_t reserved;  /* 0 */
 };
 
 struct checkpoint_writer {

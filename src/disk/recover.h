@@ -17,16 +17,16 @@
 #include "tally.h"
 
 struct recovery {
-    bool found;       /* there is a stream with at least one whole extent */
-    uint8_t uuid[16]; /* of the stream */
-    uint64_t number;  /* of the last segment, the highest by header or by name; 0: there is none */
-    char *path;       /* the last segment that has a whole extent; NULL if none has */
-    uint64_t end;     /* of its last whole extent: here it goes on */
-    uint64_t bytes;   /* of the file */
+    bool found;        /* there is a stream with at least one whole extent */
+    uint8_t uuid[16];  /* of the stream */
+    uint64_t number;   /* of the last segment, the highest by header or by name; 0: there is none */
+    char *path;        /* the last segment that has a whole extent; NULL if none has */
+    uint64_t end;      /* of its last whole extent: here it goes on */
+    uint64_t bytes;    /* of the file */
     uint64_t torn_end; /* behind the last byte of it that is to be kept aside */
-    bool closed;      /* that one says that the stream ended there in order */
-    bool torn;        /* behind `end` there is more than room that was never used */
-    char **hollow;    /* later files that hold no whole extent */
+    bool closed;       /* that one says that the stream ended there in order */
+    bool torn;         /* behind `end` there is more than room that was never used */
+    char **hollow;     /* later files that hold no whole extent */
     size_t hollow_count;
     struct tally tally; /* of the stream */
 };

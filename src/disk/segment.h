@@ -40,7 +40,7 @@ struct segment_manner {
     bool direct_only; /* and do not go without it: -EINVAL then */
     bool ahead;       /* set its size ahead: whoever reads it knows where it really ends */
     bool preallocate; /* try to allocate that */
-    bool overlap;     /* have several writes in flight, if there is O_DIRECT and `output` has them */
+    bool overlap; /* have several writes in flight, if there is O_DIRECT and `output` has them */
 };
 
 /* Whether nobody has the file open as a segment: 0, -EWOULDBLOCK, else -errno. Changes nothing. */

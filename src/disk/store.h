@@ -20,24 +20,24 @@ enum store_durability { DURABILITY_NONE, DURABILITY_INTERVAL, DURABILITY_HALF };
 
 /* Something that the user should know and that is no failure of a call. */
 enum store_event_kind {
-    STORE_NO_DIRECT,       /* O_DIRECT refused (error, path): buffered writes from here on */
-    STORE_NO_OVERLAP,      /* several writes in flight refused (error, path): one at a time from here
+    STORE_NO_DIRECT,      /* O_DIRECT refused (error, path): buffered writes from here on */
+    STORE_NO_OVERLAP,     /* several writes in flight refused (error, path): one at a time from here
                               on */
-    STORE_NO_PREALLOCATE,  /* fallocate refused (error, path): segments grow as they are written */
-    STORE_SEGMENT_OPENED,  /* path, number */
-    STORE_SEGMENT_CLOSED,  /* path, number, bytes */
+    STORE_NO_PREALLOCATE, /* fallocate refused (error, path): segments grow as they are written */
+    STORE_SEGMENT_OPENED, /* path, number */
+    STORE_SEGMENT_CLOSED, /* path, number, bytes */
     STORE_SEGMENT_DELETED, /* path, number, bytes, reason */
     STORE_SEGMENT_LEFT,    /* error, path, offset, bytes: no longer trusted after a failed write or
                               sync, or (ENOENT) deleted. What was not yet released is written again
                               in the next segment. The `bytes` bytes from offset on were released
                               before: they may be whole, but nobody has them to write again */
-    STORE_FAILED_OVER,     /* error, path, number: the segment is at the other place, for the stream's
+    STORE_FAILED_OVER, /* error, path, number: the segment is at the other place, for the stream's
                               own cannot be written */
-    STORE_CAME_BACK,       /* path, number: the segment is at the stream's own place again */
-    STORE_UNCLOSED,        /* path, number, offset: at open; the last run ended there without closing the
+    STORE_CAME_BACK,   /* path, number: the segment is at the stream's own place again */
+    STORE_UNCLOSED,  /* path, number, offset: at open; the last run ended there without closing the
                               stream, and nobody has told what it still had (see store_before) */
-    STORE_TAIL_CUT,        /* path, offset, bytes: a torn tail at open; kept in PATH.torn */
-    STORE_TAIL_FREED       /* path, offset, bytes: unused preallocated room cut off at open */
+    STORE_TAIL_CUT,  /* path, offset, bytes: a torn tail at open; kept in PATH.torn */
+    STORE_TAIL_FREED /* path, offset, bytes: unused preallocated room cut off at open */
 };
 
 enum store_reason { STORE_RETAIN_BYTES, STORE_RETAIN_AGE, STORE_DISK_FULL };
@@ -63,8 +63,8 @@ struct store_target {
  * still there, from first_blocks on. What it had released may be gone: then a writer's blocks go on
  * with a later one than the stream's next, and verifying the stream shows the gap. */
 struct store_before {
-    const uint8_t *uuid;               /* of the stream that it stored to, 16 bytes */
-    const uint64_t *first_blocks;      /* [writer_count]: with these a new stream begins */
+    const uint8_t *uuid;          /* of the stream that it stored to, 16 bytes */
+    const uint64_t *first_blocks; /* [writer_count]: with these a new stream begins */
     /* The half that it was storing; NULL: none. Segments: damage behind this place is a torn end. Raw:
      * `position` bytes of the half are in the output, and are not written again. */
     const struct store_target *target;
@@ -73,23 +73,24 @@ struct store_before {
 struct output;
 
 struct store_options {
-    const char *path; /* output_file_path: see stream.h for the segments' names */
+    const char *path;          /* output_file_path: see stream.h for the segments' names */
     const char *failover_path; /* where segments go while that cannot be written; NULL: nowhere */
     enum store_format format;
     enum store_durability durability;
-    uint64_t sync_interval_ns; /* DURABILITY_INTERVAL: the longest that stored bytes stay unsynced */
-    uint64_t segment_bytes;    /* 0: one file without an end, if segment_age_ns is 0 too */
-    uint64_t segment_age_ns;   /* a segment that holds blocks ends after this time; 0: never */
-    uint64_t retain_bytes;     /* 0: keep everything; else the oldest closed segments go */
-    uint64_t retain_age_ns;    /* 0: keep everything; else closed segments go after this time */
-    bool full_deletes;         /* while there is no room the oldest closed segment goes, one a call */
-    uint64_t min_free_bytes;   /* of the file system; less left counts as ENOSPC */
-    size_t extent_bytes_max;   /* the largest extent that will come */
+    uint64_t
+        sync_interval_ns;    /* DURABILITY_INTERVAL: the longest that stored bytes stay unsynced */
+    uint64_t segment_bytes;  /* 0: one file without an end, if segment_age_ns is 0 too */
+    uint64_t segment_age_ns; /* a segment that holds blocks ends after this time; 0: never */
+    uint64_t retain_bytes;   /* 0: keep everything; else the oldest closed segments go */
+    uint64_t retain_age_ns;  /* 0: keep everything; else closed segments go after this time */
+    bool full_deletes;       /* while there is no room the oldest closed segment goes, one a call */
+    uint64_t min_free_bytes; /* of the file system; less left counts as ENOSPC */
+    size_t extent_bytes_max; /* the largest extent that will come */
     unsigned writer_count;
     bool own_thread;  /* to make the next segment ready; `output` is called from there, too */
     bool buffered;    /* do not try O_DIRECT */
     bool direct_only; /* do not go without: -EINVAL. Of segments in files only */
-    bool random; /* the blocks are the random source's, with these parameters: */
+    bool random;      /* the blocks are the random source's, with these parameters: */
     uint64_t seed;
     uint32_t min_block, max_block;
     void (*on_event)(void *context, const struct store_event *event);
@@ -99,7 +100,7 @@ struct store_options {
     void (*on_target)(void *target_context, const struct store_target *target);
     void *target_context;
     const struct store_before *before; /* until store_open returns; NULL: nothing is known */
-    const struct output *output; /* how files are touched; NULL: by the system's own calls */
+    const struct output *output;       /* how files are touched; NULL: by the system's own calls */
 };
 
 struct store;
@@ -174,11 +175,11 @@ void store_free(struct store *store);
 
 /* What was done so far. Written by the reader, read by anyone; wait-free. */
 struct store_account {
-    uint64_t blocks, bytes;    /* persisted: data of stored blocks */
+    uint64_t blocks, bytes; /* persisted: data of stored blocks */
     uint64_t extents;
-    uint64_t file_bytes;       /* written to files, headers and padding included */
-    uint64_t durable_bytes;    /* of `bytes`, those that a power cut cannot take */
-    uint64_t segments;         /* opened */
+    uint64_t file_bytes;    /* written to files, headers and padding included */
+    uint64_t durable_bytes; /* of `bytes`, those that a power cut cannot take */
+    uint64_t segments;      /* opened */
     uint64_t segments_deleted;
     uint64_t write_ns, sync_ns; /* time spent in them */
     uint64_t syncs;

@@ -21,8 +21,8 @@ struct blocks {
 static inline size_t blocks_fill(const struct blocks *blocks, unsigned writer, uint64_t index,
                                  void *room)
 {
-    const size_t bytes = random_block_bytes(blocks->seed, writer, index, blocks->min_block,
-                                            blocks->max_block);
+    const size_t bytes =
+        random_block_bytes(blocks->seed, writer, index, blocks->min_block, blocks->max_block);
     random_block_fill(blocks->seed, writer, index, room, bytes);
     return bytes;
 }

@@ -602,7 +602,8 @@ static inline void faulty_init(struct faulty *faulty, enum call call, unsigned f
                 .context = faulty,
                 .open = faulty_open,
                 .write_bytes = output_pwrite.write_bytes,
-                .begin_write = faulty_begin_write, /* of which there are none in flight: see overlap */
+                .begin_write =
+                    faulty_begin_write, /* of which there are none in flight: see overlap */
                 .end_write = faulty_end_write,
                 .write = faulty_write,
                 .sync = faulty_sync,

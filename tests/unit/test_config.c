@@ -550,7 +550,8 @@ static void test_cross_checks(void **state)
         {"output.segment_size=0", "output.segment_age=1h", "output.retain_size=1MB", ""},
         {"output.segment_age=1h", "output.retain_age=30d", "output.disk_full=rotate", ""},
         {"output.format=raw", "output.io=pwrite", NULL,
-         "-o output.io=pwrite: output.io \"uring\" and \"pwrite\" are for segments, with output.format "
+         "-o output.io=pwrite: output.io \"uring\" and \"pwrite\" are for segments, with "
+         "output.format "
          "\"raw\" it must be \"auto\" or \"buffered\"\n"},
         {"output.format=raw", "output.io=buffered", NULL, ""},
         {"source.framing=lines", NULL, NULL,
@@ -1074,11 +1075,12 @@ static void test_too_many(void **state)
     for (const char *at = outcome.errors; (at = strchr(at, '\n')) != NULL; at++)
         lines++;
     assert_int_equal(lines, TOLD + 2);
-    snprintf(last, sizeof last, "F:%d: unknown%d = %d: there is no such key; dbufd --help lists the keys\n",
-             TOLD, TOLD, TOLD);
+    snprintf(last, sizeof last,
+             "F:%d: unknown%d = %d: there is no such key; dbufd --help lists the keys\n", TOLD,
+             TOLD, TOLD);
     assert_non_null(strstr(outcome.errors, last));
-    snprintf(last, sizeof last, "F:%d: unknown%d = %d;: more than %d settings; ", TOLD + 1, TOLD + 1,
-             TOLD + 1, TOLD);
+    snprintf(last, sizeof last, "F:%d: unknown%d = %d;: more than %d settings; ", TOLD + 1,
+             TOLD + 1, TOLD + 1, TOLD);
     assert_non_null(strstr(outcome.errors, last));
     drop(&outcome);
 }

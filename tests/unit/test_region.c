@@ -67,10 +67,11 @@ static void take_half(struct db *db, struct witness *witness)
 /* Both writers in turn, and the reader whenever a half is sealed, or now and then before. */
 static void write_and_read(const struct region *region, struct witness *witness)
 {
-    const struct db_options options = {.geometry = {.extent_bytes = EXTENT, .extent_count = EXTENTS},
-                                       .writer_count = WRITERS,
-                                       .first_epoch = UINT32_MAX - 1,
-                                       .region = region};
+    const struct db_options options = {
+        .geometry = {.extent_bytes = EXTENT, .extent_count = EXTENTS},
+        .writer_count = WRITERS,
+        .first_epoch = UINT32_MAX - 1,
+        .region = region};
     struct db *db;
     if (db_open(&db, &options) != 0)
         _exit(1);
@@ -82,7 +83,8 @@ static void write_and_read(const struct region *region, struct witness *witness)
         if (n % 13 == 12)
             db_write_cancel(w);
         else
-            db_write_end(w, blocks_fill(&blocks, n % WRITERS, witness->published[n % WRITERS], room),
+            db_write_end(w,
+                         blocks_fill(&blocks, n % WRITERS, witness->published[n % WRITERS], room),
                          n % WRITERS, witness->published[n % WRITERS]);
     }
     db->region = (struct region){0}; /* it stays, as after a kill */
@@ -108,8 +110,7 @@ static void check_left(const struct region *region, const struct witness *witnes
     memcpy(next, witness->taken, sizeof(next));
     for (uint32_t e = 0; e < view.epoch_count; e++) {
         for (uint32_t i = 0; i < view.extent_count; i++) {
-            struct extent_header *extent =
-                region_extent(&view, view.first_epoch + e, i, &damaged);
+            struct extent_header *extent = region_extent(&view, view.first_epoch + e, i, &damaged);
             assert_false(damaged);
             if (extent == NULL)
                 continue;
@@ -138,8 +139,8 @@ static void check_left(const struct region *region, const struct witness *witnes
 static void ended_at_any_step_leaves_what_was_published(void **unused)
 {
     (void)unused;
-    struct witness *witness = mmap(NULL, sizeof(*witness), PROT_READ | PROT_WRITE,
-                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct witness *witness =
+        mmap(NULL, sizeof(*witness), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     unsigned steps = 0;
     int status = 9;
 
@@ -341,7 +342,8 @@ static void a_file_is_taken_by_one_and_kept_until_it_is_opened_anew(void **unuse
     assert_int_equal(region_adopt(&region, dup(fd)), 0);
     assert_string_equal(region.map, "in a file");
     region_close(&region);
-    assert_int_equal(region_open_file(path), -EWOULDBLOCK); /* the lock is the descriptors' common */
+    assert_int_equal(region_open_file(path),
+                     -EWOULDBLOCK); /* the lock is the descriptors' common */
     assert_int_equal(region_open_in(&region, fd, 8192), 0);
     assert_string_equal(region.map, "");
     region_close(&region);

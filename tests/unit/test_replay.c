@@ -9,8 +9,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "../../src/buffer/db.h"
 #include "../../src/buffer/control.h"
+#include "../../src/buffer/db.h"
 #include "../../src/buffer/region_read.h"
 #include "../../src/daemon/replay.h"
 #include "../../src/disk/raw.h"
@@ -24,9 +24,9 @@ static struct region region;
 /* Shared between the processes. */
 static struct witness {
     uint64_t published[FIXTURE_WRITERS];
-    uint32_t epoch;            /* that was last read */
-    uint64_t before, bytes;    /* of raw, before that half and with it */
-    unsigned calls;            /* of the output that were made */
+    uint32_t epoch;         /* that was last read */
+    uint64_t before, bytes; /* of raw, before that half and with it */
+    unsigned calls;         /* of the output that were made */
     unsigned char raw[EXPECTED_BYTES];
 } * witness;
 
@@ -314,7 +314,8 @@ static uint64_t expect_raw(void)
         bytes = witness->before;
     for (; view.epoch_count > 0; view.epoch_count--, view.first_epoch++)
         for (uint32_t i = 0; i < view.extent_count; i++) {
-            const struct extent_header *extent = region_extent(&view, view.first_epoch, i, &damaged);
+            const struct extent_header *extent =
+                region_extent(&view, view.first_epoch, i, &damaged);
             if (extent != NULL)
                 append_raw(witness->raw, &bytes, extent);
         }
@@ -661,7 +662,8 @@ static void a_disk_that_refuses_is_asked_again(void **unused)
 static int make_shared(void **unused)
 {
     (void)unused;
-    witness = mmap(NULL, sizeof(*witness), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    witness =
+        mmap(NULL, sizeof(*witness), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return witness == MAP_FAILED ||
            region_open(&region, REGION_CONTROL_BYTES + 2 * EXTENTS * EXTENT_BYTES) != 0;
 }

@@ -61,7 +61,7 @@ struct sweep {
     enum store_format format;
     enum store_durability durability;
     unsigned times;
-    bool resumed; /* it goes on in the one file of an earlier run */
+    bool resumed;     /* it goes on in the one file of an earlier run */
     bool overlapping; /* several writes are in flight */
 };
 
