@@ -34,8 +34,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "dbufd stores its memory as it is and needs a little-endian machine"
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__ || UINTPTR_MAX < UINT64_MAX
+#error "dbufd stores its memory as it is and needs a little-endian 64-bit machine"
 #endif
 
 enum {

@@ -622,8 +622,10 @@ static void a_full_disk_is_waited_for(void **unused)
     off_t ballast_bytes = 44 << 20;
     int refused = 0;
 
-    if (!mount_small())
-        skip(); /* not root, or no loop devices */
+    if (!mount_small()) {
+        printf("# skipped: not root, or no loop devices\n");
+        skip();
+    }
     snprintf(name, sizeof(name), "%s/m/s.dbuf", test_directory);
     snprintf(ballast, sizeof(ballast), "%s/m/ballast", test_directory);
     options.path = name;
