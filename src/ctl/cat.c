@@ -220,6 +220,20 @@ static void cat_stream(struct cat *cat, const struct survey *survey)
     }
 }
 
+/* Where the end is missing the reader of a pipe would not know. */
+static void tell_end(struct cat *cat, const struct survey *survey)
+{
+    const uint32_t flags = cat->last_flags;
+    if (cat->print->error != 0 || survey->running || !survey->whole || survey->readable == 0 ||
+        cat->follow != NULL || (flags & EXTENT_CLOSE) != 0)
+        return;
+    fprintf(stderr, "dbufctl: %s: %s\n", cat->path,
+            flags & EXTENT_END ? "the stream goes on in a segment that is not there"
+                               : "the stream is not closed: its end may be missing");
+    if (flags & EXTENT_END)
+        cat->status = EXIT_DAMAGED;
+}
+
 /* ---- The command ------------------------------------------------------------------------------
  */
 
@@ -240,6 +254,7 @@ static void write_out(struct cat *cat, const struct survey *survey)
         cat->status = cannot("output", ENOMEM);
     } else {
         cat_stream(cat, survey);
+        tell_end(cat, survey);
     }
     int rc = print_end(cat->print);
     if (rc < 0 && rc != -EPIPE) {
@@ -302,8 +317,9 @@ int cat_command(const struct command *self, int argc, char **argv)
         {"help", no_argument, NULL, 'h'},       {0}};
     struct cat cat = {.put = cat_put_raw, .writer = -1, .to_ns = UINT64_MAX};
     bool follow = false;
-    int option;
+    int option, forms = 0;
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        forms += option == 'r' || option == 'j' || option == 'x';
         switch (option) {
         case 'r':
             cat.put = cat_put_raw;
@@ -337,6 +353,9 @@ int cat_command(const struct command *self, int argc, char **argv)
         default:
             return option_error(self, argv);
         }
+    }
+    if (forms > 1) {
+        return usage_error(self, "only one of --raw, --json and --hex");
     }
     if (optind == argc) {
         return usage_error(self, "which FILE or STREAM?");

@@ -38,6 +38,7 @@ check "so is a writer that cannot be" exits 2 "0 to 1023" "$ctl" cat --writer 10
 check "so is a time that is none" exits 2 "2026-13-01" "$ctl" cat --from 2026-13-01T00:00:00Z x
 check "so is a value for an option without one" exits 2 "--json" "$ctl" info --json=1 x
 check "so is a missing value" exits 2 "--from" "$ctl" cat --from
+check "so are two forms at a time" exits 2 "only one of --raw" "$ctl" cat --raw --json x
 check "help lists the commands" exits 0 "verify" "$ctl" help
 check "--help does too" exits 0 "info" "$ctl" --help
 check "help tells of one command" exits 0 "--writer N" "$ctl" help cat
@@ -58,6 +59,11 @@ check "lines are recorded" record -o writer_count=1 -o source.type=pipe -o sourc
     -o source.framing=lines -o output_file_path="$stream" -o output.segment_size=4MiB <"$tmp/lines"
 check "they are whole" exits 0 "whole: " "$ctl" verify "$stream"
 check "in several segments" test -e "$tmp/s.000003.dbuf"
+mkdir "$tmp/cut"
+cp "$tmp"/s.0*.dbuf "$tmp/cut"
+rm "$(ls "$tmp"/cut/s.0*.dbuf | tail -n 1)"
+check "cat says that the last segment is not there" exits 1 "goes on in a segment that is not there" "$ctl" cat "$tmp/cut/s.dbuf"
+rm -r "$tmp/cut"
 check "cat gives the lines back" cmp <("$ctl" cat "$stream") "$tmp/lines"
 check "segment by segment too" cmp \
     <(for file in "$tmp"/s.0*.dbuf; do "$ctl" cat "$file"; done) "$tmp/lines"
