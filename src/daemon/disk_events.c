@@ -76,13 +76,14 @@ static enum event describe(const struct store_event *e, char *text)
                        "the stream goes on at its own place again, in segment %" PRIu64, e->number);
         return EVENT_CAME_BACK;
     case STORE_UNCLOSED:
-        (void)snprintf(text, TEXT_BYTES,
-                       "the last run ended without closing the stream, and nothing of its memory "
-                       "is left to be "
-                       "stored here: what it had accepted and not synced, the bytes at risk of its "
-                       "last report, may "
-                       "be missing behind offset %" PRIu64,
-                       e->offset);
+        (void)snprintf(
+            text, TEXT_BYTES,
+            "%s, and no memory of the last run was found: what that had accepted and not "
+            "synced, the bytes at risk of its last report, may be missing behind offset "
+            "%" PRIu64 "; what comes now takes the sequences that are due there",
+            e->goes_on ? "the stream goes on in a segment that is not there"
+                       : "the last run ended without closing the stream",
+            e->offset);
         return EVENT_UNCLOSED;
     case STORE_TAIL_CUT:
         (void)snprintf(
@@ -116,7 +117,8 @@ const char *disk_remedy(int error)
 {
     switch (error) {
     case ENOSPC:
-        return "free space there, or lower output.min_free or output.retain_size";
+        return "free space there, lower output.min_free, which is kept free, or have "
+               "output.retain_size or output.disk_full delete old segments";
     case EDQUOT:
         return "raise the quota, or free space under it";
     case EFBIG:

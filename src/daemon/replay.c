@@ -218,6 +218,7 @@ static int open_store(struct replay *r)
         return rc == -EWOULDBLOCK ? -EBUSY : rc; /* -EAGAIN is the same, and means a full device */
     rc = check_next_blocks(r);
     if (rc < 0) {
+        (void)store_finish(r->store); /* it holds nothing: unclosed, its next start would say so */
         store_free(r->store);
         r->store = NULL;
         return rc;

@@ -121,6 +121,7 @@ static void add_extent(struct recovery *recovery, const struct scan_extent *exte
     }
     recovery->found = true;
     recovery->closed = header->flags & EXTENT_CLOSE;
+    recovery->goes_on = (header->flags & EXTENT_END) && !recovery->closed;
     recovery->end = extent->offset + extent->bytes;
     recovery->torn = false;
 }

@@ -25,8 +25,9 @@ struct recovery {
     uint64_t bytes;    /* of the file */
     uint64_t torn_end; /* behind the last byte of it that is to be kept aside */
     bool closed;       /* that one says that the stream ended there in order */
-    bool torn;         /* behind `end` there is more than room that was never used */
-    char **hollow;     /* later files that hold no whole extent */
+    bool goes_on; /* that one says that the stream goes on in another segment, which is not there */
+    bool torn;    /* behind `end` there is more than room that was never used */
+    char **hollow; /* later files that hold no whole extent */
     size_t hollow_count;
     struct tally tally; /* of the stream */
 };

@@ -34,10 +34,10 @@ enum store_event_kind {
     STORE_FAILED_OVER, /* error, path, number: the segment is at the other place, for the stream's
                               own cannot be written */
     STORE_CAME_BACK,   /* path, number: the segment is at the stream's own place again */
-    STORE_UNCLOSED,  /* path, number, offset: at open; the last run ended there without closing the
-                              stream, and nobody has told what it still had (see store_before) */
-    STORE_TAIL_CUT,  /* path, offset, bytes: a torn tail at open; kept in PATH.torn */
-    STORE_TAIL_FREED /* path, offset, bytes: unused preallocated room cut off at open */
+    STORE_UNCLOSED,    /* path, number, offset, goes_on: at open; the last run ended there without
+                              closing the stream, and what it still had is not known (see store_before) */
+    STORE_TAIL_CUT,    /* path, offset, bytes: a torn tail at open; kept in PATH.torn */
+    STORE_TAIL_FREED   /* path, offset, bytes: unused preallocated room cut off at open */
 };
 
 enum store_reason { STORE_RETAIN_BYTES, STORE_RETAIN_AGE, STORE_DISK_FULL };
@@ -50,6 +50,7 @@ struct store_event {
     uint64_t bytes;
     int error; /* errno, positive */
     enum store_reason reason;
+    bool goes_on; /* by what is there, in a segment that is not there */
 };
 
 /* Where a half is being stored: its bytes from `position` on, as they are stored, are at `offset` and

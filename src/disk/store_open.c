@@ -136,7 +136,8 @@ static int open_segments(struct store *store, const struct stream_files *files)
         store_report(store, (struct store_event){.kind = STORE_UNCLOSED,
                                                  .path = recovery->path,
                                                  .number = recovery->number,
-                                                 .offset = recovery->end});
+                                                 .offset = recovery->end,
+                                                 .goes_on = recovery->goes_on});
     if (rc == 0)
         rc = recover_cut(recovery, store->options.output, report_cut, store);
     recover_free(recovery);

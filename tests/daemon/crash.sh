@@ -49,7 +49,7 @@ check "the region lies in the file, for its user alone" test "$(stat -c %a "$reg
 check "after a crash it recovers, and ends well" finish
 check "it says how much it was ($(recovered) blocks)" test "$(recovered)" -gt 0
 check "all is proven" proven "$tmp/a.dbuf"
-unclosed="without closing the stream, and nothing of its memory is left"
+unclosed="without closing the stream, and no memory of the last run was found"
 check "nothing is said to be missing" sh -c "! grep -q '$unclosed' '$log'"
 check "a clean end leaves no region" test ! -e "$region"
 check "a clean restart has nothing to say" finish
@@ -119,6 +119,7 @@ crash
 mv "$tmp"/a.*.dbuf "$tmp/away"
 "$B/dbufd" -c /dev/null -o source.limit=100kB -o output_file_path="$tmp/a.dbuf" 2>/dev/null
 check "with another stream there it starts" finish
+check "nothing is said to be missing of the other stream" sh -c "! grep -q '$unclosed' '$log'"
 check "and keeps the region" says "another one by now, .* kept in $tmp/a.dbuf.rescue"
 check "the other stream is whole" proven "$tmp/a.dbuf"
 mv "$tmp"/away/a.*.dbuf "$tmp/" 2>/dev/null
