@@ -175,8 +175,11 @@ deb:
 clean:
 	rm -rf build
 
+help:
+	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
+
 bench: bench-buffer bench-disk
 
-.PHONY: all deps run check check-trixie check-arm64 soak units fuzzers bench bench-buffer bench-disk install deb clean
+.PHONY: all help deps run check check-trixie check-arm64 soak units fuzzers bench bench-buffer bench-disk install deb clean
 .SECONDARY:
 .DELETE_ON_ERROR:

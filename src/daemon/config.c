@@ -392,6 +392,15 @@ void config_print(const struct config *config, FILE *out)
         fputs("};\n", out);
 }
 
+static void print_option(FILE *out, const struct config_option *option, int key_width,
+                         const char *value, int value_width)
+{
+    fprintf(out, "  %-*s  %-*s  %s", key_width, option->key, value_width, value, option->help);
+    for (size_t i = 0; option->names != NULL && option->names[i] != NULL; i++)
+        fprintf(out, "%s\"%s\"", i == 0 ? " (" : ", ", option->names[i]);
+    fputs(option->names != NULL ? ")\n" : "\n", out);
+}
+
 void config_print_help(FILE *out)
 {
     int key_width = 0, value_width = 0;
@@ -405,8 +414,7 @@ void config_print_help(FILE *out)
 
             assert(bytes < (int)sizeof value);
             if (pass == 1)
-                fprintf(out, "  %-*s  %-*s  %s\n", key_width, option->key, value_width, value,
-                        option->help);
+                print_option(out, option, key_width, value, value_width);
             if (bytes > value_width)
                 value_width = bytes;
             if ((int)strlen(option->key) > key_width)

@@ -279,9 +279,14 @@ int crash_recover(struct dbufd *d)
     int status = EX_OK;
     int rc = crash_find(d, &founds);
 
-    if (rc < 0)
+    if (rc == -EBADMSG)
+        status = cannot(d, EX_IOERR,
+                        "use the crash_buffer, where a file lies that is none of dbufd's (move it "
+                        "away, or choose another), by",
+                        d->config->crash_buffer, -EEXIST);
+    else if (rc < 0)
         status = cannot(d, EX_IOERR, "take over what an earlier run has left in memory, by",
-                        rc == -EBADMSG ? d->config->crash_buffer : "the service manager", rc);
+                        "the service manager", rc);
     for (size_t i = 0; i < founds.count && status == EX_OK;) {
         struct found *found = &founds.items[i];
         rc = recover_one(d, found);

@@ -60,7 +60,9 @@ static int start(struct dbufd *d, uint64_t duration_ns)
     if ((rc = make_store(d, c, d->seed, &geometry, d->uring, &d->store)) < 0)
         return cannot(d, EX_IOERR, "open output", c->output_file_path, rc);
     if ((rc = make_buffer(c, d->seed, &geometry, store_uuid(d->store), &d->crash, &d->db)) < 0)
-        return cannot(d, EX_OSERR, "get", "the memory of the buffer; lower buffer_capacity", rc);
+        return cannot(d, EX_OSERR,
+                      "get the memory of the buffer; lower buffer_capacity; crash_buffer is",
+                      c->crash_buffer, rc);
     db_set_next_blocks(d->db, store_next_blocks(d->store));
     if ((rc = crash_keep(&d->crash, d->db)) < 0)
         return cannot(d, EX_OSERR, "have the service manager keep",

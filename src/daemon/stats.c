@@ -191,6 +191,15 @@ static void format_classes(const uint64_t *counts, int classes, char *text, size
     }
 }
 
+/* "65.5 ms", "2.1 s". Returns text. */
+static char *format_time(unsigned long usec, char text[static TEXT_BYTES])
+{
+    const double ms = (double)usec / 1e3;
+    (void)snprintf(text, TEXT_BYTES, "%.3g %s", ms < 999.5 ? ms : ms / 1e3,
+                   ms < 999.5 ? "ms" : "s");
+    return text;
+}
+
 /* How long writers were held, half of the times and the longest, as far as the classes tell: for the
  * line that is about all of a run. */
 static void format_holds(const struct stats *stats, char *text, size_t text_bytes)
@@ -205,12 +214,13 @@ static void format_holds(const struct stats *stats, char *text, size_t text_byte
         if (stats->hold_times[class] > 0)
             most = class;
     }
+    char half[TEXT_BYTES], all[TEXT_BYTES];
+    const bool open_ended = most == DB_HOLD_CLASSES - 1;
     if (most >= 0)
-        (void)snprintf(text, text_bytes,
-                       "; held %" PRIu64 " times, half of them under %.3g ms, %s %.3g ms",
-                       stats->holds, (double)class_least(median + 1) / 1e3,
-                       most == DB_HOLD_CLASSES - 1 ? "the longest over" : "all under",
-                       (double)class_least(most == DB_HOLD_CLASSES - 1 ? most : most + 1) / 1e3);
+        (void)snprintf(text, text_bytes, "; held %" PRIu64 " times, half of them under %s, %s %s",
+                       stats->holds, format_time(class_least(median + 1), half),
+                       open_ended ? "the longest over" : "all under",
+                       format_time(class_least(open_ended ? most : most + 1), all));
 }
 
 void stats_report(const struct notify *notify, const struct stats *stats, int final)
