@@ -109,7 +109,7 @@ source: { rate = "4MB"; };
 END
 scenario >"$machine/root/scenario"
 chmod 755 "$machine/root/scenario"
-check "a disk of it" mke2fs -q -t ext4 -O ^has_journal -d "$machine" "$tmp/disk" 1G
+check "a disk of it" mke2fs -q -t ext4 -O ^has_journal -d "$machine" "$tmp/disk" 2G
 isolated="isolcpus=domain,managed_irq,1-3 nohz_full=1-3 rcu_nocbs=1-3"
 timeout 400 qemu-system-x86_64 -machine q35 -cpu max -accel tcg,thread=multi -smp 4 -m 1024 \
     -display none -monitor none -nic none -no-reboot \

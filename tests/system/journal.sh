@@ -102,7 +102,7 @@ cannot_start() {
     inside systemctl status dbufd >"$tmp/status"
     check "cannot start: status has the exit status" grep -qE 'status=74/IOERR' "$tmp/status"
     check "cannot start: the reason" grep -q 'Status: "cannot open output ' "$tmp/status"
-    check "cannot start: and the errno" grep -qE 'Error: [0-9]+ ' "$tmp/status"
+    check "cannot start: and the errno" test "$(property StatusErrno)" -gt 0
     journal -o json DBUFD_EVENT=CANNOT_START >"$tmp/entries"
     check "cannot start: the journal has it too" have_fields "$tmp/entries" <<<"ERRNO DBUFD_ERRNO MESSAGE_ID"
 }

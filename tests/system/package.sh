@@ -9,6 +9,11 @@ if ! command -v dpkg-deb >/dev/null; then
     tap_end
     exit
 fi
+if [ "$suite" != "$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")" ]; then
+    skip package "it is made of this machine's libraries, for the same Debian"
+    tap_end
+    exit
+fi
 cleanup() { machine_close; }
 
 check "make deb" make --no-print-directory -s deb B="$B" REVISION=1
