@@ -3,7 +3,7 @@
 #   make            builds build/dbufd and build/dbufctl
 #   make run        records ten seconds of random data, shows its reports, verifies every byte
 #   make check      builds and runs every test; T=name runs one, T="a b" two, SAN=thread|address with a sanitizer
-#   make check-trixie  the same on Debian 13; make check-arm64  cross-built, under qemu
+#   make check-trixie  the same on Debian 13, FOLDERS=unit only those; make check-arm64  cross-built, under qemu
 #   make soak       the tests that draw lots, for hours: SEED= draws the same again, T=name runs one
 #   make bench      compares it with its peers; BENCH_QUICK=1 within a minute
 #   make install    DESTDIR= PREFIX=/usr; keeps an edited dbufd.conf
