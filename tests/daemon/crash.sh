@@ -49,7 +49,7 @@ check "the region lies in the file, for its user alone" test "$(stat -c %a "$reg
 check "after a crash it recovers, and ends well" finish
 check "it says how much it was ($(recovered) blocks)" test "$(recovered)" -gt 0
 check "all is proven" proven "$tmp/a.dbuf"
-unclosed="without closing the stream, and no memory of the last run was found"
+unclosed="no memory of the last run was found"
 check "nothing is said to be missing" sh -c "! grep -q '$unclosed' '$log'"
 check "a clean end leaves no region" test ! -e "$region"
 check "a clean restart has nothing to say" finish
