@@ -73,12 +73,28 @@ static bool is_superseded(const struct verify *v, const struct scan_extent *exte
            (verify_counts(extent) && extent->header->seq >= next->first_seq);
 }
 
+/* What follows a held fault is whole: then the fault may be one of the moment, as it was read before it was
+ * written and what is behind it after that. Goes back to it, once. */
+static bool looks_again(struct verify *v, struct scan *scan)
+{
+    if (v->held_count == 0 || v->looked_again >= v->held[0].extent.at.offset) {
+        return false;
+    }
+    v->looked_again = v->held[0].extent.at.offset;
+    v->held_count = 0;
+    if (scan_refresh(scan) < 0) {
+        v->error = -EIO;
+    }
+    scan_seek(scan, v->looked_again);
+    return true;
+}
+
 /* Whether a worker has seen the whole extent that comes next, and all that is asked of it. */
 static bool take_ahead(struct verify *v, struct scan *scan, struct seen_extent *ret)
 {
     const uint64_t offset = scan_offset(scan);
     const struct ahead_extent *ahead;
-    if (v->ahead == NULL || offset >= scan_file_bytes(scan) ||
+    if (v->ahead == NULL || v->lenient || offset >= scan_file_bytes(scan) ||
         ahead_take(v->ahead, (size_t)(v->file - v->survey->files), offset, &ahead) == 0 ||
         offset + ahead->bytes > scan_file_bytes(scan)) {
         return false;
@@ -123,6 +139,9 @@ static void read_extents(struct verify *v, struct scan *scan, const struct surve
     bool first = true, empty = true;
 
     while (v->error == 0 && next_extent(v, scan, &seen)) {
+        if (extent->fault == SCAN_OK && looks_again(v, scan)) {
+            continue;
+        }
         show_progress(v, extent);
         if (extent->fault == SCAN_EMPTY_TAIL) {
             continue;
@@ -220,6 +239,7 @@ static void read_segment(struct verify *v, size_t index)
         return;
     }
     v->lenient = last && survey->running;
+    v->looked_again = 0;
     begin_segment(v);
     read_extents(v, scan, last ? NULL : &survey->files[index + 1]);
     v->before = v->file;

@@ -42,6 +42,7 @@ struct slot {
 struct ahead {
     const struct survey *survey;  /* [I] */
     struct ahead_options options; /* [I] */
+    size_t file_count; /* [I] all but the one that is being written: the judge reads that alone */
     pthread_mutex_t lock;
     pthread_cond_t freed;            /* a slot is free, or it is over */
     pthread_cond_t changed;          /* a slot was claimed, or is done */
@@ -81,11 +82,11 @@ static struct slot *claim(struct ahead *ahead, struct random_parameters *ret_ran
     while (!ahead->stopped && ahead->claimed - ahead->taken == ahead->slot_count) {
         pthread_cond_wait(&ahead->freed, &ahead->lock);
     }
-    while (ahead->cursor.file < survey->readable &&
+    while (ahead->cursor.file < ahead->file_count &&
            ahead->cursor.offset >= survey->files[ahead->cursor.file].bytes) {
         ahead->cursor = (struct place){.file = ahead->cursor.file + 1};
     }
-    if (!ahead->stopped && ahead->cursor.file < survey->readable) {
+    if (!ahead->stopped && ahead->cursor.file < ahead->file_count) {
         slot = &ahead->slots[ahead->claimed++ % ahead->slot_count];
         slot->from = ahead->cursor;
         slot->to = slot->from.offset + ahead->options.piece_bytes;
@@ -303,6 +304,7 @@ int ahead_start(struct ahead **ret, const struct survey *survey,
         return -ENOMEM;
     }
     ahead->survey = survey;
+    ahead->file_count = survey->readable - (survey->running && survey->readable > 0);
     ahead->options = *options;
     pthread_mutex_init(&ahead->lock, NULL);
     pthread_cond_init(&ahead->freed, NULL);

@@ -64,6 +64,7 @@ struct verify {
     bool lenient;                     /* a daemon is writing it */
     struct held_fault *held;
     size_t held_count, held_room;
+    uint64_t looked_again; /* the offset of the last held one that was read twice; 0: none */
 
     struct ahead *ahead;       /* NULL: nobody reads ahead */
     unsigned char *block_room; /* to make random blocks in */
