@@ -119,6 +119,12 @@ const char *disk_remedy(int error)
     case ENOSPC:
         return "free space there, lower output.min_free, which is kept free, or have "
                "output.retain_size or output.disk_full delete old segments";
+    case EBUSY:
+        return "another dbufd has it by now: stop that one, or this one, whose next start stores "
+               "what it has";
+    case ENOTUNIQ:
+        return "another dbufd has gone on with this stream meanwhile: stop this one; with a crash "
+               "buffer its next start keeps what is in memory in a rescue file";
     case EDQUOT:
         return "raise the quota, or free space under it";
     case EFBIG:

@@ -214,6 +214,7 @@ int store_finish(struct store *store)
     assert(!store->finished);
     if (store->pending)
         return -EBUSY;
+    store->closing = true;
     bool again = true;
     for (;;) {
         int rc = store_look(store);

@@ -257,6 +257,8 @@ static int open_files(struct store *store)
     if (rc < 0)
         return rc;
     store->numbered = files.count > 0 && files.files[files.count - 1].number > 0;
+    for (size_t i = 0; i < files.count; i++)
+        store->begun_number[!store_is_home(store, files.files[i].path)] = files.files[i].number;
     rc = await_newest(&files);
     if (rc == 0)
         rc = store->options.format == STORE_RAW ? open_raw(store, &files)

@@ -42,7 +42,7 @@ bool store_is_home(const struct store *store, const char *path)
 static bool is_dead(int rc)
 {
     return rc < 0 && !no_room(rc) && rc != -EAGAIN && rc != -ENOMEM && rc != -EINTR &&
-           rc != -EMFILE && rc != -ENFILE;
+           rc != -EMFILE && rc != -ENFILE && rc != -EBUSY && rc != -ENOTUNIQ;
 }
 
 /* Whether it must be unmounted to get better; one that is only not ours to write to need not. */
@@ -51,8 +51,65 @@ static bool must_be_let_go(int rc)
     return is_dead(rc) && rc != -EACCES && rc != -EPERM;
 }
 
+static bool uuid_of(const struct stream_file *file, uint8_t uuid[static 16])
+{
+    struct scan *scan;
+
+    if (scan_open(&scan, file->path) < 0)
+        return false;
+    memcpy(uuid, scan_header(scan)->stream_uuid, 16);
+    scan_close(scan);
+    return true;
+}
+
+/* The newest of our segments at the place where segments are begun now; NULL: there is none. */
+static const struct stream_file *newest_here(const struct store *store,
+                                             const struct stream_files *files)
+{
+    for (size_t i = files->count; i > 0; i--) {
+        const struct stream_file *file = &files->files[i - 1];
+        uint8_t uuid[16];
+        if (store_is_home(store, file->path) == !store->away &&
+            (store->options.format == STORE_RAW ||
+             (uuid_of(file, uuid) && memcmp(uuid, store->uuid, sizeof(uuid)) == 0)))
+            return file;
+    }
+    return NULL;
+}
+
+static bool is_closed(const char *path)
+{
+    struct scan *scan;
+    struct scan_extent extent;
+    bool closed = false;
+
+    if (scan_open(&scan, path) < 0)
+        return false;
+    while (scan_skim(scan, &extent) == 1)
+        if (extent.fault == SCAN_OK)
+            closed = extent.header->flags & EXTENT_CLOSE;
+    scan_close(scan);
+    return closed;
+}
+
+/* Whether another run has gone on with the stream at this place, whose lock we had let go of: there is a later
+ * segment than we have begun, or the one that we have left is longer, or closed. */
+static bool others_went_on(const struct store *store, const struct stream_files *files)
+{
+    const struct stream_file *newest = newest_here(store, files);
+    const struct left *left = &store->left[store->away];
+
+    if (!newest || newest->number < store->begun_number[store->away])
+        return false;
+    if (newest->number > store->begun_number[store->away])
+        return true;
+    return left->any && newest->number == left->number &&
+           (newest->bytes > left->bytes || (store->options.format == STORE_SEGMENTS &&
+                                            !store->closing && is_closed(newest->path)));
+}
+
 /* Takes the place's lock again, if it was let go of, or lies elsewhere by now: another disk is mounted
- * there. -EBUSY: another process has the place. -ESTALE: one had it, and has gone on with the stream. */
+ * there. -EBUSY: another process has the place. -ENOTUNIQ: one had it, and has gone on with the stream. */
 static int take_lock(struct store *store, struct stream_lock *lock)
 {
     struct stream_files files;
@@ -65,9 +122,11 @@ static int take_lock(struct store *store, struct stream_lock *lock)
         rc = store_list(store, &files);
     if (rc < 0)
         return rc == -EWOULDBLOCK ? -EBUSY : rc;
-    if (files.count > 0 && files.files[files.count - 1].number > store->number)
-        rc = -ESTALE;
+    if (others_went_on(store, &files))
+        rc = -ENOTUNIQ;
     stream_files_free(&files);
+    if (rc < 0)
+        stream_drop_lock(lock); /* theirs to take again, and ours to look at again */
     return rc;
 }
 
@@ -114,6 +173,17 @@ int store_choose_place(struct store *store, int (*begin)(struct store *store))
     return 0;
 }
 
+void store_note_left(struct store *store, uint64_t number, uint64_t bytes)
+{
+    store->left[store->away] = (struct left){.any = true, .number = number, .bytes = bytes};
+}
+
+void store_note_begun(struct store *store, uint64_t number)
+{
+    if (number > store->begun_number[store->away])
+        store->begun_number[store->away] = number;
+}
+
 void store_note_failure(struct store *store, int error)
 {
     if (!store->away && store->failures < FAILURES_MAX)
@@ -134,17 +204,6 @@ void store_try_home(struct store *store)
 }
 
 /* ---- The files of both ---- */
-
-static bool uuid_of(const struct stream_file *file, uint8_t uuid[static 16])
-{
-    struct scan *scan;
-
-    if (scan_open(&scan, file->path) < 0)
-        return false;
-    memcpy(uuid, scan_header(scan)->stream_uuid, 16);
-    scan_close(scan);
-    return true;
-}
 
 /* The stream that the files belong to, by the newest that says so. */
 static bool uuid_of_newest(const struct stream_files *files, uint8_t uuid[static 16])

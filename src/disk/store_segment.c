@@ -180,6 +180,12 @@ static int create_next(struct store *store, struct segment *ret)
     return rc;
 }
 
+/* By its name, as stream_list gives it. */
+static uint64_t file_number(const struct store *store)
+{
+    return store->numbered ? store->number : 0;
+}
+
 /* Gives the file its name: the stream's own, or with its number. */
 static int publish(struct store *store, struct segment *segment, uint64_t number)
 {
@@ -231,6 +237,8 @@ static int begin_new(struct store *store)
         /* A disk that fails may show the name again one day: then it is no other segment's. */
         if (rc == -EEXIST || (segment.published && store->options.failover_path))
             store->number = number;
+        if (segment.published)
+            store_note_begun(store, store->numbered ? number : 0);
         store->tally.next_seq = seq;
         /* If it cannot be removed it is in nobody's way: it has the temporary name, which the next
          * one takes, or its first_seq comes again in the next one, which makes it void. */
@@ -334,6 +342,7 @@ int store_begin(struct store *store)
     store->begun_offset = store->segment.offset;
     store->begun_bytes = store->tally.bytes;
     store->retention_due = true;
+    store_note_begun(store, file_number(store));
     mark_durable(store);
     account_add(&store->account.segments, 1);
     store_report(store, (struct store_event){.kind = STORE_SEGMENT_OPENED,
@@ -391,12 +400,6 @@ int store_end(struct store *store, uint32_t flags)
     return 0;
 }
 
-/* By its name, as stream_list gives it. */
-static uint64_t file_number(const struct store *store)
-{
-    return store->numbered ? store->number : 0;
-}
-
 /* Leaves the open segment at the mark; `gone`: nothing that was in it is there any more. */
 static void leave(struct store *store, int error, bool gone)
 {
@@ -420,6 +423,7 @@ static void leave(struct store *store, int error, bool gone)
                                              .offset = from,
                                              .bytes = worthless ? 0 : mark->offset - from,
                                              .error = error});
+    store_note_left(store, file_number(store), segment->file_end);
     /* Failing is no harm but the untidiness that is described at the head of this file. */
     (void)segment_cut(segment, mark->offset);
     if (!worthless)

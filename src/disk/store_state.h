@@ -42,6 +42,13 @@ struct mark {
     uint64_t position;
 };
 
+/* A segment that was left: whoever goes on with it makes it longer than `bytes`, or closes it. */
+struct left {
+    bool any;
+    uint64_t number; /* by its name */
+    uint64_t bytes;  /* of the file at most */
+};
+
 struct account {
     _Atomic uint64_t blocks, bytes, extents, file_bytes, durable_bytes;
     _Atomic uint64_t segments, segments_deleted, write_ns, sync_ns, syncs;
@@ -72,8 +79,11 @@ struct store {
     bool away;                       /* [R] segments are begun at failover_path */
     unsigned failures;               /* [R] segments left in a row at the stream's own place */
     int failure;                     /* [R] errno of the last of them */
-    bool rotate_asked;               /* [R] */
-    bool finished;                   /* [R] */
+    struct left left[2];             /* [R] the last one at the own place, and at the other one */
+    uint64_t begun_number[2]; /* [R] likewise, by name: the highest that was found or begun */
+    bool closing;             /* [R] store_finish was called: a CLOSE may be ours */
+    bool rotate_asked;        /* [R] */
+    bool finished;            /* [R] */
 
     /* The open segment */
     struct segment segment;  /* [R] path NULL: none */
@@ -200,6 +210,11 @@ const char *store_place(const struct store *store);
 
 /* Begins a segment at the place that takes it. */
 int store_choose_place(struct store *store, int (*begin)(struct store *store));
+
+/* A segment was left at the place, with the number in its name, its file having these bytes at most; one
+ * was begun, or may have been. */
+void store_note_left(struct store *store, uint64_t number, uint64_t bytes);
+void store_note_begun(struct store *store, uint64_t number);
 
 /* A segment was left; a half was stored; a segment has ended, and the next one may be begun at home. */
 void store_note_failure(struct store *store, int error);

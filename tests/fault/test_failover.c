@@ -365,6 +365,57 @@ static void a_dead_place_is_let_go_of(void **unused)
     }
 }
 
+/* Another process has the stream while its place is dead for us, and goes on with it: what it has stored
+ * is not written over, and no sequence is given out twice, whichever name the next segment would have. */
+static void what_another_run_has_stored_is_kept(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 4; i++) {
+        struct places places = places_of(EIO);
+        struct store_options options =
+            options_of_places(&places, NULL, i % 2 ? 30 * EXTENT_BYTES : 0);
+        struct maker maker, others_maker;
+        struct store *others;
+        clear_places(NULL);
+        make_places(NULL);
+        if (i < 2)
+            options.failover_path = NULL;
+        struct store *store = open_with(&options, &maker, seed_of_run());
+        store_one(store, &maker);
+        uint64_t blocks = maker.blocks;
+        places.dead = home;
+        if (i < 2) {
+            make_half(&maker, HALF_EXTENTS);
+            assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS), -EIO);
+        } else
+            store_one(store, &maker); /* at the other place */
+
+        struct store_options others_options = options;
+        others_options.output = NULL;
+        others_options.failover_path = NULL;
+        others = open_with(&others_options, &others_maker, seed_of_run());
+        places.dead = NULL;
+        store_rotate(store);
+        if (i >= 2)
+            make_half(&maker, HALF_EXTENTS);
+        assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS), -EBUSY);
+        store_one(others, &others_maker);
+        blocks += others_maker.blocks;
+        close_store(others, &others_maker);
+        assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS), -ENOTUNIQ);
+        assert_int_equal(store_write(store, maker.headers, HALF_EXTENTS), -ENOTUNIQ);
+        store_free(store);
+        maker_close(&maker);
+        struct verdict *verdict = malloc(sizeof(*verdict));
+        char *paths[] = {home_path};
+        assert_non_null(verdict);
+        verdict_of(verdict, paths, 1);
+        assert_int_equal(verdict->count, 0);
+        assert_int_equal(verdict->result.blocks, blocks);
+        free(verdict);
+    }
+}
+
 /* Room comes back: a full disk is not left. */
 static void a_full_place_is_not_dead(void **unused)
 {
@@ -470,8 +521,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(goes_there_and_comes_back), TEST(a_place_where_segments_are_left_is_not_trusted),
         TEST(the_next_run_goes_home),    TEST(both_dead_is_waited_for),
-        TEST(a_dead_place_is_let_go_of), TEST(a_full_place_is_not_dead),
-        TEST(strangers_are_left_alone),  TEST(dies_at_any_call),
+        TEST(a_dead_place_is_let_go_of), TEST(what_another_run_has_stored_is_kept),
+        TEST(a_full_place_is_not_dead),  TEST(strangers_are_left_alone),
+        TEST(dies_at_any_call),
     };
     keep_memory();
     test_parent = "/dev/shm";
