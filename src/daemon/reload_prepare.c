@@ -76,8 +76,6 @@ static bool make_parts(struct reload *r)
         rc = plan_cores(c, &r->cpus);
     if (rc < 0)
         return missing(r, "there is no seed, or no list of cores", EX_OSERR, rc);
-    if ((rc = crew_open_sources(&r->crew, d, c, r->seed, r->kept)) < 0)
-        return missing(r, "the source cannot be opened", EX_OSERR, rc);
     if ((rc = open_output(d, r)) < 0)
         return missing(r, "the output cannot be opened", EX_IOERR, rc);
     if (r->needs & (NEEDS_BUFFER | NEEDS_OUTPUT))
@@ -92,6 +90,9 @@ static bool make_parts(struct reload *r)
                        "the threads cannot be started that take over from those that run; raise "
                        "LimitNPROC and TasksMax",
                        EX_OSERR, rc);
+    /* Last: who writes into a FIFO that we have open takes it for read. */
+    if ((rc = crew_open_sources(&r->crew, d, c, r->seed, r->kept)) < 0)
+        return missing(r, "the source cannot be opened", EX_OSERR, rc);
     return true;
 }
 

@@ -30,7 +30,15 @@ void reload_pause(struct dbufd *d)
     const uint64_t one = 1;
     struct reload *r = d->reload;
     /* What is in memory is stored by the new settings already: they may be what it waits for. */
-    const struct reader_tuning tuning = reader_tuning(r->config);
+    struct reader_tuning tuning = reader_tuning(r->config);
+    if (r->store !=
+        NULL) { /* what may be deleted of the output that is left its own settings say */
+        const struct store_tuning own = reader_tuning(d->config).store;
+        tuning.store.retain_bytes = own.retain_bytes;
+        tuning.store.retain_age_ns = own.retain_age_ns;
+        tuning.store.full_deletes = own.full_deletes;
+        tuning.store.min_free_bytes = own.min_free_bytes;
+    }
     reader_tune(d->reader, &tuning);
     r->paused_ns = now_ns();
     if (r->store == NULL)

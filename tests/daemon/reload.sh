@@ -240,6 +240,21 @@ conf "$quiet" "$slow" "$place" | reload
 check "another output, with one more place for it, is refused" last 'another output needs a restart'
 stop
 
+# What may be deleted of an output its own settings say, also when another one comes with smaller ones.
+out=$tmp/t.dbuf
+conf "$quiet" 'rate = "100MB";' 'segment_size = "4MiB"; min_free = 0;' >"$tmp/c.conf"
+start
+wait_for 60 test -e "$tmp/t.000006.dbuf"
+out=$tmp/u.dbuf
+conf "$quiet" 'rate = "100MB";' 'segment_size = "4MiB"; min_free = 0; retain_size = "8MiB";' | reload
+wait_for 60 test -e "$tmp/u.000004.dbuf"
+stop
+check "the retention of a new output deletes nothing of the old one" \
+    "$B/dbufctl" verify --random "$tmp/t.dbuf"
+check "from its first segment on" test -e "$tmp/t.000001.dbuf"
+check "and holds for the new one" test ! -e "$tmp/u.000001.dbuf"
+rm "$tmp"/t.* "$tmp"/u.*
+
 # ---- Pipes
 
 lines='type = "pipe"; framing = "lines"; path = '
