@@ -3,6 +3,7 @@
 # $B is the build folder (build). $tmp is a fresh folder that goes away with the test.
 set -u
 : "${B:=build}"
+export PYTHONDONTWRITEBYTECODE=1 # nothing is left in the source
 tap_count=0 tap_failed=0
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/dbufd-test.XXXXXX")
 trap 'tap_cleanup' EXIT
