@@ -77,14 +77,12 @@ static bool is_superseded(const struct verify *v, const struct scan_extent *exte
  * written and what is behind it after that. Goes back to it, once. */
 static bool looks_again(struct verify *v, struct scan *scan)
 {
-    if (v->held_count == 0 || v->looked_again >= v->held[0].extent.at.offset) {
+    if (v->held_count == 0 || v->looked_again >= v->held[0].extent.at.offset ||
+        scan_refresh(scan) < 0) {
         return false;
     }
     v->looked_again = v->held[0].extent.at.offset;
     v->held_count = 0;
-    if (scan_refresh(scan) < 0) {
-        v->error = -EIO;
-    }
     scan_seek(scan, v->looked_again);
     return true;
 }

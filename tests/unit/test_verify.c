@@ -28,6 +28,9 @@ struct place {
     size_t count;
     struct verify_result result;
     bool random;
+    void (*on_progress)(void *context, uint64_t bytes, uint64_t all_bytes);
+    uint64_t shown_bytes;      /* by the first progress; 0: none yet */
+    struct built_extent *hole; /* that is written when verify has just read it */
 };
 
 static int set_up(void **state)
@@ -67,9 +70,14 @@ static void on_finding(void *context, const struct finding *finding)
 static void look_at(struct place *place, char *const arguments[], size_t count)
 {
     const struct verify_options options = {
-        .random = place->random, .on_finding = on_finding, .context = place};
+        .random = place->random,
+        .on_finding = on_finding,
+        .on_progress = place->on_progress,
+        .context = place,
+    };
     struct survey survey;
     place->count = 0;
+    place->shown_bytes = 0;
     assert_int_equal(survey_arguments(&survey, arguments, count), 0);
     assert_int_equal(verify(&survey, &options, &place->result), 0);
     assert_int_equal(place->result.findings, place->count);
@@ -368,6 +376,78 @@ static void stream_that_is_being_written(void **state)
     expect_whole(place);
     close(lock);
     EXPECT(place, FINDING_DATA_CHANGED, FINDING_NOT_CLOSED);
+}
+
+static void note_progress(void *context, uint64_t bytes, uint64_t all_bytes)
+{
+    struct place *place = context;
+    (void)all_bytes;
+    if (place->shown_bytes == 0) {
+        place->shown_bytes = bytes;
+    }
+}
+
+static void write_hole(void *context, uint64_t bytes, uint64_t all_bytes)
+{
+    struct place *place = context;
+    const struct built_segment *last = &place->built.segments[2];
+    const struct built_extent *hole = place->hole;
+    note_progress(context, bytes, all_bytes);
+    int fd = open(last->path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, last->bytes + hole->offset, hole->bytes, (off_t)hole->offset),
+                     (ssize_t)hole->bytes);
+    close(fd);
+}
+
+/* The extent of the last segment at whose end verify first shows how far it is. The files before are so
+ * long that there is one: behind their extents is room that was never used. */
+static struct built_extent *extent_shown_first(struct place *place)
+{
+    uint64_t before = 0;
+    for (unsigned s = 0; s < 2; s++) {
+        place->built.segments[s].size = BUILD_BYTES;
+        before += BUILD_BYTES - FORMAT_ALIGN;
+    }
+    rewrite(place);
+    place->on_progress = note_progress;
+    expect_whole(place);
+    for (unsigned i = 1; i <= EXTENTS; i++) {
+        struct built_extent *built = extent(place, 2, i);
+        if (before + built->offset + built->bytes - FORMAT_ALIGN == place->shown_bytes) {
+            return built;
+        }
+    }
+    fail();
+    return NULL;
+}
+
+static void put_hole(struct place *place)
+{
+    static const unsigned char zeros[BUILD_BYTES];
+    const struct built_extent *hole = place->hole;
+    rewrite(place);
+    int fd = open(place->built.segments[2].path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, zeros, hole->bytes, (off_t)hole->offset), (ssize_t)hole->bytes);
+    close(fd);
+}
+
+/* What is read before it is written, with whole extents behind it that are read after that, is looked at
+ * once more: then it is there, or it is damage. */
+static void what_is_written_meanwhile_is_no_damage(void **state)
+{
+    struct place *place = *state;
+    int lock = take_lock(place);
+    place->hole = extent_shown_first(place);
+    put_hole(place);
+    place->on_progress = write_hole;
+    expect_whole(place);
+    assert_true(place->shown_bytes > 0);
+    put_hole(place);
+    place->on_progress = NULL;
+    EXPECT(place, FINDING_NO_EXTENT, FINDING_BLOCKS_MISSING);
+    close(lock);
 }
 
 /* ---- Changed bytes ----------------------------------------------------------------------------
@@ -899,6 +979,7 @@ int main(void)
         TEST(numbers_may_skip),
         TEST(segment_that_was_given_up),
         TEST(stream_that_is_being_written),
+        TEST(what_is_written_meanwhile_is_no_damage),
         TEST(every_byte_counts),
         TEST(changed_blocks_are_named),
         TEST(cut_anywhere),
