@@ -72,16 +72,14 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "db_parts.h"
+#include "wait.h"
 
 /* The steps at which a test can stop a thread: it defines this and includes this file. `writer` is
  * NULL for the reader. Nothing in the product. */
@@ -89,8 +87,7 @@
 #define DB_STEP(step, writer) ((void)0)
 #endif
 
-/* ---- Words and waiting ------------------------------------------------------------------------
- */
+/* ---- Words ---------------------------------------------------------------------------------- */
 
 static uint64_t published_of(uint32_t used, uint32_t count)
 {
@@ -108,30 +105,6 @@ static uint32_t *epoch_word(struct control *control)
     return (uint32_t *)(void *)&control->claim + 1;
 }
 
-/* Sleeps while *word == expected, until woken or until deadline_ns (CLOCK_MONOTONIC, 0: none). May
- * return early. */
-static void futex_wait(void *word, uint32_t expected, uint64_t deadline_ns)
-{
-    struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / 1000000000),
-                                .tv_nsec = (long)(deadline_ns % 1000000000)};
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected,
-                  deadline_ns != 0 ? &deadline : NULL, NULL, FUTEX_BITSET_MATCH_ANY);
-}
-
-static void futex_wake_all(void *word)
-{
-    (void)syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
-}
-
-static void cpu_relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 /* The reader's half of B2 and B3: after it, every writer has either made its busy store visible, or
  * will load what the reader stored before. */
 static void barrier_on_writers(const struct db *db)
@@ -142,8 +115,7 @@ static void barrier_on_writers(const struct db *db)
     }
 }
 
-/* ---- Writer -----------------------------------------------------------------------------------
- */
+/* ---- Writer --------------------------------------------------------------------------------- */
 
 /* The writer's half of B2 and B3: a store that its next load may not overtake. */
 static void set_busy(struct db_writer *w, enum busy busy)
@@ -368,8 +340,7 @@ void db_write(struct db_writer *w, const void *data, size_t bytes, uint32_t flag
         write_to_new_extent(w, data, bytes, flags, time_ns);
 }
 
-/* ---- Reader -----------------------------------------------------------------------------------
- */
+/* ---- Reader --------------------------------------------------------------------------------- */
 
 /* Waits until `w` can no longer be inside a block of the sealed epoch. */
 static void drain_writer(struct db *db, struct db_writer *w, uint32_t epoch)
@@ -492,8 +463,7 @@ void db_release(struct db *db)
         (void)try_swap(control, db->reading);
 }
 
-/* ---- Anyone -----------------------------------------------------------------------------------
- */
+/* ---- Anyone --------------------------------------------------------------------------------- */
 
 void db_seal(struct db *db)
 {
@@ -518,6 +488,8 @@ void db_reopen(struct db *db)
     const uint64_t claim = atomic_load_explicit(&control->claim, memory_order_relaxed);
     assert(atomic_load_explicit(&control->closed, memory_order_relaxed) == 1);
     assert(next_of(claim) == 0);
+    assert(epoch_of(claim) == db->reading || epoch_of(claim) == db->reading + 1);
+    assert(atomic_load_explicit(&control->stored, memory_order_relaxed) == db->reading);
     /* db_close may have sealed the open half when the reader had seen already that it is empty. */
     db->reading = epoch_of(claim);
     atomic_store_explicit(&control->stored, db->reading, memory_order_relaxed);

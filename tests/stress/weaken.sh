@@ -19,13 +19,14 @@ original=$(cat src/buffer/db.c)
 gcc $flags -c -o region.o src/buffer/region.c
 gcc $flags -c -o geometry.o src/buffer/geometry.c
 gcc $flags -c -o db_open.o src/buffer/db_open.c
+gcc $flags -c -o wait.o src/buffer/wait.c
 gcc $flags -c -o random.o src/source/random.c
 gcc $flags -c -o stress.o tests/stress/test_stress.c
 
 # Builds and runs with the db.c of now; fails if anything is found.
 runs_clean() {
-    gcc $flags -o stress stress.o src/buffer/db.c db_open.o region.o geometry.o random.o -lcmocka &&
-        gcc $flags -o observer tests/stress/test_observer.c db_open.o region.o geometry.o random.o -lcmocka &&
+    gcc $flags -o stress stress.o src/buffer/db.c db_open.o wait.o region.o geometry.o random.o -lcmocka &&
+        gcc $flags -o observer tests/stress/test_observer.c db_open.o wait.o region.o geometry.o random.o -lcmocka &&
         TSAN_OPTIONS=halt_on_error=1 STRESS_BLOCKS=40000 timeout 60 ./observer &&
         TSAN_OPTIONS=halt_on_error=1 STRESS_BLOCKS=12000 STRESS_SEED=5 timeout 60 ./stress
 }
