@@ -93,7 +93,7 @@ static bool is_closed(const char *path)
 }
 
 /* Whether another run has gone on with the stream at this place, whose lock we had let go of: there is a later
- * segment than we have begun, or the one that we have left is longer, or closed. */
+ * segment than we have begun, or the last that we had is longer now, or closed. */
 static bool others_went_on(const struct store *store, const struct stream_files *files)
 {
     const struct stream_file *newest = newest_here(store, files);

@@ -393,6 +393,7 @@ int store_end(struct store *store, uint32_t flags)
                                              .path = segment->path,
                                              .number = store->number,
                                              .bytes = segment->offset});
+    store_note_left(store, file_number(store), segment->offset);
     segment_close(segment);
     store->begun = false;
     store->retention_due = true;

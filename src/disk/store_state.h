@@ -42,7 +42,8 @@ struct mark {
     uint64_t position;
 };
 
-/* A segment that was left: whoever goes on with it makes it longer than `bytes`, or closes it. */
+/* A segment that was left, or has ended: whoever goes on with it makes it longer than `bytes`, or closes
+ * it. */
 struct left {
     bool any;
     uint64_t number; /* by its name */
@@ -211,8 +212,8 @@ const char *store_place(const struct store *store);
 /* Begins a segment at the place that takes it. */
 int store_choose_place(struct store *store, int (*begin)(struct store *store));
 
-/* A segment was left at the place, with the number in its name, its file having these bytes at most; one
- * was begun, or may have been. */
+/* A segment was left or has ended at the place, with the number in its name, its file having these bytes
+ * at most; one was begun, or may have been. */
 void store_note_left(struct store *store, uint64_t number, uint64_t bytes);
 void store_note_begun(struct store *store, uint64_t number);
 

@@ -113,6 +113,33 @@ wait $recorder
 check "at the end it says that something is missing" grep -q 'verify tells what is missing' "$tmp/log"
 check "and verify says so too" status_is 1 "$B/dbufctl" verify "$at/t.dbuf"
 
+# Its directory is taken away, another dbufd goes on with the stream there, and it is put back: what the
+# other has stored stays, and what is in memory here is kept.
+mkdir "$tmp/here"
+rm -f "$tmp/log"
+goes=("${dbufd[@]}" -o output.segment_size=0 -o crash_buffer="file:$tmp/region" -o output.flush_interval=50ms
+    -o output_file_path="$tmp/here/g.dbuf")
+"${goes[@]}" 2>"$tmp/log" &
+recorder=$!
+wait_for 20 grep -q 'the reader is' "$tmp/log"
+sleep 0.3
+mv "$tmp/here" "$tmp/there"
+check "a directory that is taken away is waited for" wait_for 20 grep -q 'cannot store' "$tmp/log"
+"${dbufd[@]}" -o output.segment_size=0 -o source.limit=1MB -o output_file_path="$tmp/there/g.dbuf" 2>"$tmp/log2"
+"$B/dbufctl" cat --hex "$tmp/there/g.dbuf" >"$tmp/stored"
+mv "$tmp/there" "$tmp/here"
+check "that another has gone on there is told" \
+    wait_for 20 grep -q 'another dbufd has gone on with this stream' "$tmp/log"
+kill $recorder
+wait $recorder
+check "told to stop it keeps what is in memory, with status 75" test $? = 75
+check "what the other has stored is whole" "$B/dbufctl" verify --random "$tmp/here/g.dbuf"
+check "to the last block" cmp "$tmp/stored" <("$B/dbufctl" cat --hex "$tmp/here/g.dbuf")
+"${goes[@]}" -o source.limit=1 2>"$tmp/log"
+check "the next start puts it into a rescue file" grep -q "has gone on without it: .* kept in $tmp/here/g.dbuf.rescue" "$tmp/log"
+check "of which the blocks come out again" "$B/dbufctl" recover "$tmp/here/g.dbuf.rescue" "$tmp/rescued.dbuf"
+check "and the stream is whole" "$B/dbufctl" verify --random "$tmp/here/g.dbuf"
+
 echo "my notes" >"$tmp/notes.txt"
 "${dbufd[@]}" -o output.format=raw -o output.segment_size=4MiB -o output.retain_size=8MiB -o source.rate=0 \
     -o source.limit=30MB -o output_file_path="$tmp/notes.txt" 2>/dev/null
