@@ -78,8 +78,8 @@ const char *finding_text(enum finding_kind kind);
 struct verify_options {
     bool random;      /* make every block again and compare it */
     unsigned workers; /* threads that read ahead; 0: the caller reads alone. The same is found */
-    size_t
-        piece_bytes; /* that a worker takes at a time, a multiple of FORMAT_ALIGN; 0: the default */
+    /* What a worker takes at a time, a multiple of FORMAT_ALIGN; 0: the default. */
+    size_t piece_bytes;
     void (*on_finding)(void *context, const struct finding *finding);
     void (*on_progress)(void *context, uint64_t bytes, uint64_t all_bytes); /* may be NULL */
     void *context;

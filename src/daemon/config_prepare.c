@@ -6,7 +6,8 @@
  * integer gets the suffix that makes libconfig take it as 64 bits.
  *
  * Failure modes: what libconfig would misread (a string over several lines, another file's text) is
- * named with its line, and so is the first setting too many; all other errors of syntax are left for libconfig to find.
+ * named with its line, and so is the first setting too many; all other errors of syntax are left for
+ * libconfig to find.
  */
 #include "config_prepare.h"
 

@@ -281,8 +281,8 @@ int crash_recover(struct dbufd *d)
 
     if (rc == -EBADMSG)
         status = cannot(d, EX_IOERR,
-                        "use the crash_buffer, where a file lies that is none of dbufd's (move it "
-                        "away, or choose another), by",
+                        "keep the buffer's memory where somebody else's file lies (move that away, "
+                        "or choose another crash_buffer):",
                         d->config->crash_buffer, -EEXIST);
     else if (rc < 0)
         status = cannot(d, EX_IOERR, "take over what an earlier run has left in memory, by",

@@ -23,8 +23,8 @@ struct crew {
     unsigned count; /* of writers */
     struct reader *reader;
     struct writer **writers; /* [count] */
-    struct source *
-        *sources; /* [count]; NULL: it comes from elsewhere before the crew goes, or has ended */
+    /* [count]; NULL: it comes from elsewhere before the crew goes, or has ended */
+    struct source **sources;
 };
 
 /* Opens the source of each writer but the first `kept`. -errno: what was opened is in the crew. */
@@ -39,6 +39,9 @@ int crew_open_threads(struct crew *crew, const struct config *config, const stru
 /* Its reader and its writers are the daemon's and work, on the parts that the daemon has; `taken`
  * bytes of source.limit are used up. Leaves an empty crew. How many writers work. */
 unsigned crew_go(struct dbufd *d, struct crew *crew, uint64_t taken);
+
+/* Bytes a second of one writer, of what is configured for all; 0: as many as it can. Pure. */
+uint64_t rate_of(const struct config *config, unsigned writer);
 
 /* Sends home a crew that has not gone. */
 void crew_close(struct crew *crew);

@@ -84,11 +84,6 @@ int make_buffer(const struct config *config, uint64_t seed, const struct db_geom
                 const uint8_t uuid[static 16], struct crash *crash, struct db **ret);
 struct reader_tuning reader_tuning(const struct config *config);
 
-/* ---- crew.c: the rest of it is in crew.h ---- */
-
-/* Bytes a second of one writer, of what is configured for all. */
-uint64_t rate_of(const struct config *config, unsigned writer);
-
 /* ---- loop.c ---- */
 
 /* Makes the writers end; the rest follows from that. */

@@ -2,8 +2,8 @@
  *
  * Another configuration, while blocks come in.
  *
- * Happy path, for what is only looked at (an interval, a rate, the durability): it is set. For all else dbufd hands over
- * to itself:
+ * Happy path, for what is only looked at (an interval, a rate, the durability): it is set. For all else
+ * dbufd hands over to itself:
  *     prepare    everything new that can fail is made, beside the old: memory, output, sources, threads;
  *                in a thread of its own, however long that takes, while all goes on as it was
  *     pause      the writers end at their next block; their sources keep what they have read

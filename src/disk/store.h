@@ -78,8 +78,8 @@ struct store_options {
     const char *failover_path; /* where segments go while that cannot be written; NULL: nowhere */
     enum store_format format;
     enum store_durability durability;
-    uint64_t
-        sync_interval_ns;    /* DURABILITY_INTERVAL: the longest that stored bytes stay unsynced */
+    /* DURABILITY_INTERVAL: the longest that stored bytes stay unsynced. */
+    uint64_t sync_interval_ns;
     uint64_t segment_bytes;  /* 0: one file without an end, if segment_age_ns is 0 too */
     uint64_t segment_age_ns; /* a segment that holds blocks ends after this time; 0: never */
     uint64_t retain_bytes;   /* 0: keep everything; else the oldest closed segments go */
@@ -110,9 +110,9 @@ struct store;
  * it), finds the last whole extent, keeps a torn tail aside, opens a segment: a new one with rotation,
  * else the last one goes on. Other errors: -errno of the system, -EBADMSG if what is there is no
  * stream of ours, -ENOTSUP if of another version, -ESTALE if not the one of `before`. On failure
- * nothing is changed (but a torn tail may already be aside), *ret is untouched. A full disk is no failure: store_write will say so, and open
- * the segment when there is room. A character device or FIFO is written straight, in either format,
- * as a stream of its own; it is not locked. */
+ * nothing is changed (but a torn tail may already be aside), *ret is untouched. A full disk is no
+ * failure: store_write will say so, and open the segment when there is room. A character device or
+ * FIFO is written straight, in either format, as a stream of its own; it is not locked. */
 int store_open(struct store **ret, const struct store_options *options);
 
 /* Whoever wants to read a stream that a killed process was writing must wait until what that had in

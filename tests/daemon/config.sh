@@ -160,6 +160,7 @@ for file in etc/dbufd.conf "$conf"; do
 done
 check "later -o win" grep -qx 'writer_count = 9;' <("$B/dbufd" --print-config -c "$conf" "${o[@]}" -o writer_count=8 -o writer_count=9)
 check "neither touches the disk" test "$before" = "$(snapshot)"
+check "--help names the choices" grep -q '"none", "interval", "half"' <("$B/dbufd" --help)
 check "--help names every key" grep -q 'output.min_free *"64MiB"' <("$B/dbufd" --help)
 
 # Nothing that stands in a file may move the cursor of whoever reads the messages.

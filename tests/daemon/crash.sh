@@ -126,6 +126,12 @@ mv "$tmp"/away/a.*.dbuf "$tmp/" 2>/dev/null
 rm -rf "$tmp"/away "$tmp"/*.rescue
 
 # ---- A region that is not right
+rm -f "$region"
+echo "my notes" >"$region"
+check "somebody's file at crash_buffer is refused" test 74 = "$(finish; echo $?)"
+check "by its name" says "somebody else's file lies .*file:$region"
+check "and left as it was" grep -qx "my notes" "$region"
+rm "$region"
 crash
 poke 136 '<I' 99
 check "the region of another version: it starts" finish

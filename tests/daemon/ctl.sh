@@ -166,6 +166,7 @@ size=$(stat -c %s "$tmp/r.dbuf")
 truncate -s $((size - 4096)) "$tmp/r.dbuf"
 check "a stream without its end is not closed" exits 1 "not closed" "$ctl" verify "$tmp/r.dbuf"
 check "info says so" exits 0 "not closed" "$ctl" info "$tmp/r.dbuf"
+check "cat does, too" exits 0 "is not closed: its end may be missing" "$ctl" cat "$tmp/r.dbuf"
 "$ctl" info --json "$tmp/r.dbuf" >"$tmp/info"
 check "and counts as many, not closed" equal "$(field "$tmp/info" blocks)" "$(wc -l <"$tmp/blocks")"
 
