@@ -97,7 +97,7 @@ check:
 # The same source on Debian 13, and for another processor.
 check-trixie:
 	@tests/deps $(PACKAGES_SYSTEM)
-	@tests/trixie "$(T)" $(PACKAGES_BUILD) gcc-13 libcmocka-dev python3 strace e2fsprogs util-linux procps
+	@tests/trixie "$(T)" $(PACKAGES_BUILD) $(PACKAGES_DEB) gcc-13 libcmocka-dev python3 strace e2fsprogs util-linux procps
 
 check-arm64:
 	@tests/deps $(PACKAGES_ARM64)
