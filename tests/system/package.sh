@@ -30,7 +30,7 @@ version=$(sed -n 's/^VERSION := //p' Makefile)
 deb() { echo "$B/dbufd_$version-$1_$(dpkg --print-architecture).deb"; }
 depends=$(dpkg-deb -f "$(deb 1)" Depends)
 for library in ${machine_libraries//,/ }; do
-    check "it depends on $suite's $library" grep -qE "(^|, )$library " <<<"$depends"
+    check "it depends on $suite's $library" grep -qE "(^|, )$library( |,|$)" <<<"$depends"
 done
 if made sh -c 'command -v lintian' >/dev/null; then
     check "lintian finds no error and gives no warning" made lintian --allow-root --fail-on error,warning \
