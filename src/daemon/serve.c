@@ -5,7 +5,7 @@
  *
  * Happy path: metrics.listen names an address, it is listened on, that is told.
  * Failure modes: the address cannot be had, at the start: the recording matters more, so dbufd starts and says
- * that it does not serve them, and tries again at each reload and each minute. By a reload: that is refused as
+ * that it does not serve them, and tries again at each reload and every ten seconds. By a reload: that is refused as
  * a whole, as anything that cannot be had, and the old one goes on.
  */
 #include <errno.h>
@@ -21,7 +21,7 @@
 
 enum { WHY_BYTES = 512 };
 
-static const uint64_t again_ns = 60 * 1000000000ULL;
+static const uint64_t again_ns = 10 * 1000000000ULL;
 static const uint64_t fresh_ns = 1000000000;
 
 /* Preemptions cost a file for each thread, so they are not looked up more than once a second, whoever asks;
@@ -94,7 +94,7 @@ static void tell_not_served(struct dbufd *d, int rc)
     if (!d->served.told)
         notify_event(
             &d->notify, EVENT_METRICS_NOT_SERVED, fields, 2,
-            "no metrics at %s, and it is tried again each minute; the recording goes on: %s",
+            "no metrics at %s, and it is tried again every ten seconds; the recording goes on: %s",
             listen, serve_why_not(rc));
     d->served.told = true;
 }

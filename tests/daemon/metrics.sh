@@ -186,8 +186,8 @@ kill -KILL $other
 wait $other 2>/dev/null
 other=
 check "the socket is left as it is" test -S "$tmp/m.sock"
-conf "$tcp" | reload
-check "when the port is free, a reload serves them" test "$(metrics status "$tcp" / | cut -d ' ' -f 1)" = 200
+check "when the port is free, they are served by themselves" wait_for 60 told "^dbufd: metrics at $tcp"
+check "over the port that was taken" test "$(metrics status "$tcp" / | cut -d ' ' -f 1)" = 200
 conf "$unix" | reload
 check "the socket of one that was killed is replaced" test "$(metrics status "$unix" / | cut -d ' ' -f 1)" = 200
 conf "$tcp" | reload

@@ -161,8 +161,8 @@ asked() { # ADDRESS
 metrics_unix() {
     begin
     sed -i '1i metrics: { listen = "unix:/run/dbufd/metrics.sock"; };' "$machine/etc/dbufd.conf"
-    check "metrics: --check is content with a unix socket" inside dbufd --check
     check "metrics: it starts" inside systemctl start dbufd
+    check "metrics: --check is content with a unix socket" inside dbufd --check
     check "metrics: and says where they are" told METRICS_SERVED
     machine_root_path=/proc/$(machine_leader)/root
     check "metrics: they are there" asked unix:/run/dbufd/metrics.sock
@@ -176,13 +176,13 @@ metrics_unix() {
 metrics_tcp() {
     begin
     sed -i '1i metrics: { listen = "127.0.0.1:9471"; };' "$machine/etc/dbufd.conf"
+    check "metrics by TCP: it starts all the same" inside systemctl start dbufd
+    check "metrics by TCP: and says that there are none" told METRICS_NOT_SERVED
+    check "metrics by TCP: it records" wait_for 60 told REPORT
     check "metrics by TCP: --check says that the service has no network" \
         not inside sh -c 'dbufd --check 2>/tmp/said'
     inside cat /tmp/said >"$tmp/said"
     check "metrics by TCP: and the lines that give it one" grep -q 'PrivateNetwork=no$' "$tmp/said"
-    check "metrics by TCP: it starts all the same" inside systemctl start dbufd
-    check "metrics by TCP: and says that there are none" told METRICS_NOT_SERVED
-    check "metrics by TCP: it records" wait_for 60 told REPORT
     follow "$tmp/said"
     check "metrics by TCP: after these lines --check is content" inside dbufd --check
     inside systemctl restart dbufd
