@@ -98,7 +98,7 @@ check:
 # The same source on Debian 13, and for another processor.
 check-trixie:
 	@tests/deps $(PACKAGES_SYSTEM)
-	@tests/trixie "$(T)" $(PACKAGES_BUILD) gcc-13 libcmocka-dev python3 python3-prometheus-client strace e2fsprogs util-linux procps
+	@tests/trixie "$(T)" $(PACKAGES_BUILD) $(PACKAGES_DEB) gcc-13 libcmocka-dev python3 python3-prometheus-client strace e2fsprogs util-linux procps
 
 check-arm64:
 	@tests/deps $(PACKAGES_ARM64)

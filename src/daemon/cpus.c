@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * cpus: which cores there are for us, and which thread gets which.
+ * cpus: which cores there are for us; which thread gets which is in cpus_plan.c.
  *
  * The happy path:
  *   - two small files of the kernel say which cores are online and which are isolated;
  *   - our affinity says where we may run, and a probe whether the isolated cores are ours too;
- *   - the plan gives the reader the first core and deals the rest to the writers.
+ *   - a file of each online core says which others are threads of the same physical core.
  *
  * Failure modes:
  *   - no file of isolated cores, or an empty one: none is isolated, no error;
+ *   - no word of siblings, as in many containers, or none that makes sense: each core counts as a
+ *     physical one, for that is only about speed;
  *   - any other file that cannot be read or makes no sense: -errno, nothing is guessed.
  */
 #include "cpus.h"
@@ -16,21 +18,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* The macros of sched.h want a size_t; a core is an int here because -1 is none. */
-static bool has_core(const cpu_set_t *set, int core)
-{
-    return CPU_ISSET((size_t)core, set);
-}
-
-static void add_core(cpu_set_t *set, int core)
-{
-    CPU_SET((size_t)core, set);
-}
 
 /* One number of a list. NULL: it is none, or no core that a cpu_set_t could hold. */
 static const char *parse_core(const char *text, int *ret)
@@ -67,7 +56,7 @@ static int parse_ranges(const char *text, cpu_set_t *ret)
                 return -EINVAL;
         }
         for (int core = first; core <= last; core++)
-            add_core(&set, core);
+            cpus_add(&set, core);
         if (*text != ',')
             break;
         text++;
@@ -188,6 +177,32 @@ static int probe_isolated(const cpu_set_t *isolated, cpu_set_t *ret_reachable)
     return 0;
 }
 
+int cpus_next(const cpu_set_t *set, int after)
+{
+    for (int step = 1; step <= CPU_SETSIZE; step++) {
+        int core = (after + step) % CPU_SETSIZE;
+
+        if (cpus_has(set, core))
+            return core;
+    }
+    return -1;
+}
+
+/* The name of the second file is that of kernels before 5.3. */
+static int read_physical(const char *sysfs, int core)
+{
+    static const char *const names[] = {"core_cpus_list", "thread_siblings_list"};
+    char name[64];
+    cpu_set_t siblings;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        (void)snprintf(name, sizeof name, "cpu%d/topology/%s", core, names[i]);
+        if (read_list(sysfs, name, &siblings) == 0 && cpus_has(&siblings, core))
+            return cpus_next(&siblings, -1);
+    }
+    return core;
+}
+
 int cpus_read_system(const char *sysfs, struct cpus_system *ret)
 {
     struct cpus_system system;
@@ -212,109 +227,10 @@ int cpus_read_system(const char *sysfs, struct cpus_system *ret)
             return rc;
     }
     system.allowed = cpus_allowed(&system.online, &system.isolated, &affinity, &reachable);
+    for (int core = 0; core < CPU_SETSIZE; core++)
+        system.physical[core] = cpus_has(&system.online, core) ? read_physical(sysfs, core) : core;
     *ret = system;
     return 0;
-}
-
-/* The first core of `set` behind `after`, going round; -1 if the set is empty. */
-static int next_core(const cpu_set_t *set, int after)
-{
-    for (int step = 1; step <= CPU_SETSIZE; step++) {
-        int core = (after + step) % CPU_SETSIZE;
-
-        if (has_core(set, core))
-            return core;
-    }
-    return -1;
-}
-
-/* The cores that `choice` means; empty: not pinned. */
-static cpu_set_t chosen_cores(const struct cpus_system *system, const struct cpus_choice *choice)
-{
-    cpu_set_t cores;
-
-    CPU_ZERO(&cores);
-    if (choice->kind == CPUS_LIST)
-        cores = choice->list;
-    else if (choice->kind == CPUS_AUTO) {
-        CPU_AND(&cores, &system->isolated, &system->online);
-        CPU_AND(&cores, &cores, &system->allowed);
-    }
-    return cores;
-}
-
-/* The reader's core: the first one, but rather not one that the writers were given by name. */
-static int plan_reader(const cpu_set_t *cores, const struct cpus_choice *reader,
-                       const struct cpus_choice *writers)
-{
-    cpu_set_t free_cores = *cores;
-    int core = -1;
-
-    if (reader->kind == CPUS_AUTO && writers->kind == CPUS_LIST) {
-        cpu_set_t taken;
-
-        CPU_AND(&taken, cores, &writers->list);
-        CPU_XOR(&free_cores, cores, &taken);
-        core = next_core(&free_cores, -1);
-    }
-    return core >= 0 ? core : next_core(cores, -1);
-}
-
-int cpus_plan(const struct cpus_system *system, const struct cpus_choice *reader,
-              const struct cpus_choice *writers, unsigned writer_count, struct cpus_plan *ret)
-{
-    const cpu_set_t reader_cores = chosen_cores(system, reader);
-    cpu_set_t cores = chosen_cores(system, writers);
-    struct cpus_plan plan = {.reader_core = plan_reader(&reader_cores, reader, writers)};
-    int core = -1;
-
-    plan.writer_cores = calloc(writer_count, sizeof *plan.writer_cores);
-    if (plan.writer_cores == NULL && writer_count > 0)
-        return -ENOMEM;
-    plan.none_isolated = (reader->kind == CPUS_AUTO && CPU_COUNT(&reader_cores) == 0) ||
-                         (writers->kind == CPUS_AUTO && CPU_COUNT(&cores) == 0);
-
-    /* The reader's core is the reader's own, unless the writers would be left with a single one:
-     * the reader waits for the disk most of the time, and half the machine is too much for that. */
-    if (writers->kind == CPUS_AUTO && plan.reader_core >= 0) {
-        core = plan.reader_core;
-        if (CPU_COUNT(&cores) > 2)
-            CPU_CLR((size_t)core, &cores);
-    }
-    for (unsigned w = 0; w < writer_count; w++) {
-        core = next_core(&cores, core);
-        plan.writer_cores[w] = core;
-    }
-    *ret = plan;
-    return 0;
-}
-
-void cpus_plan_free(struct cpus_plan *plan)
-{
-    if (plan == NULL)
-        return;
-    free(plan->writer_cores);
-    plan->writer_cores = NULL;
-}
-
-int cpus_check(const struct cpus_system *system, const struct cpus_choice *choice,
-               const char **ret_reason)
-{
-    if (choice->kind != CPUS_LIST)
-        return -1;
-    for (int core = 0; core < CPU_SETSIZE; core++) {
-        if (!has_core(&choice->list, core))
-            continue;
-        if (!has_core(&system->online, core)) {
-            *ret_reason = "offline";
-            return core;
-        }
-        if (!has_core(&system->allowed, core)) {
-            *ret_reason = "not ours";
-            return core;
-        }
-    }
-    return -1;
 }
 
 int cpus_start_thread(pthread_t *ret, int core, void *(*run)(void *argument), void *argument)
@@ -330,7 +246,7 @@ int cpus_start_thread(pthread_t *ret, int core, void *(*run)(void *argument), vo
         return rc;
     if (core >= 0) {
         CPU_ZERO(&set);
-        add_core(&set, core);
+        cpus_add(&set, core);
         rc = -pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
     }
     if (rc == 0)
@@ -352,9 +268,9 @@ char *cpus_format(const cpu_set_t *set, char *text, size_t text_bytes)
         int last = core;
         int wrote;
 
-        if (!has_core(set, core))
+        if (!cpus_has(set, core))
             continue;
-        while (last + 1 < CPU_SETSIZE && has_core(set, last + 1))
+        while (last + 1 < CPU_SETSIZE && cpus_has(set, last + 1))
             last++;
         wrote = snprintf(text + used, text_bytes - used, "%s%d", used > 0 ? "," : "", core);
         used += (size_t)wrote;

@@ -6,6 +6,9 @@
  * cpuset allow. A kernel booted with isolcpus= takes the isolated cores out of everybody's
  * affinity; so where our affinity is just "all online cores but the isolated ones", the isolated
  * ones count as allowed if the kernel lets us move there (which is how the cpuset shows).
+ *
+ * What the kernel numbers as cores may be threads of one physical core, which share what it computes
+ * with (SMT). "auto" puts our threads apart as far as there are physical cores.
  */
 #ifndef DBUFD_DAEMON_CPUS_H
 #define DBUFD_DAEMON_CPUS_H
@@ -14,6 +17,20 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+/* The macros of sched.h want a size_t; a core is an int here because -1 is none. */
+static inline bool cpus_has(const cpu_set_t *set, int core)
+{
+    return CPU_ISSET((size_t)core, set);
+}
+
+static inline void cpus_add(cpu_set_t *set, int core)
+{
+    CPU_SET((size_t)core, set);
+}
+
+/* The first core of `set` behind `after`, going round; -1 if the set is empty. Pure. */
+int cpus_next(const cpu_set_t *set, int after);
 
 enum cpus_kind { CPUS_AUTO, CPUS_NONE, CPUS_LIST };
 
@@ -32,8 +49,10 @@ int cpus_parse_list(const char *text, cpu_set_t *ret);
 /* What the machine and our place in it allow. */
 struct cpus_system {
     cpu_set_t online;
-    cpu_set_t isolated; /* as the kernel lists them; empty if the file is absent */
-    cpu_set_t allowed;  /* where this process may run */
+    cpu_set_t isolated;        /* as the kernel lists them; empty if the file is absent */
+    cpu_set_t allowed;         /* where this process may run */
+    int physical[CPU_SETSIZE]; /* the physical core of each, by the first core that the kernel
+                                * numbers there; itself where the kernel does not say */
 };
 
 /* Reads it; `sysfs` is "/sys/devices/system/cpu" but for tests. -errno. */
@@ -55,9 +74,10 @@ struct cpus_plan {
     bool none_isolated; /* "auto" was asked for and there was no isolated core for us */
 };
 
-/* Plans: the reader first, then the writers in turn over the rest (over all, if only one is left).
- * A list is taken as it is: its writers share the reader's core if it is in their list; the reader
- * takes the first of its own. -ENOMEM. The lists must already have passed cpus_check. */
+/* Plans: the reader first, then the writers in turn over the rest (over all, if only one is left):
+ * one of each physical core, then their siblings, last the reader's siblings. A list is taken as it
+ * is: its writers share the reader's core if it is in their list; the reader takes the first of its
+ * own. -ENOMEM. The lists must already have passed cpus_check. */
 int cpus_plan(const struct cpus_system *system, const struct cpus_choice *reader,
               const struct cpus_choice *writers, unsigned writer_count, struct cpus_plan *ret);
 void cpus_plan_free(struct cpus_plan *plan);

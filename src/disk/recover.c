@@ -27,6 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "again.h"
 #include "scan.h"
 
 enum {
@@ -34,33 +35,6 @@ enum {
     FUTILE_WRITES = 8,    /* in a row, before it counts as an error */
     TORN_NAMES_MAX = 1000 /* torn tails of one segment that are kept apart */
 };
-
-static int open_again(const struct output *output, const char *path, int flags)
-{
-    int fd;
-    do
-        fd = output->open(output->context, path, flags);
-    while (fd == -EINTR);
-    return fd;
-}
-
-static int sync_again(const struct output *output, int fd)
-{
-    int rc;
-    do
-        rc = output->sync(output->context, fd);
-    while (rc == -EINTR);
-    return rc;
-}
-
-static int truncate_again(const struct output *output, int fd, uint64_t bytes)
-{
-    int rc;
-    do
-        rc = output->truncate(output->context, fd, bytes);
-    while (rc == -EINTR);
-    return rc;
-}
 
 /* What is read must be what the disk has: a page that only the cache had would be built on, and
  * could still go away. */

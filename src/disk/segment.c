@@ -28,21 +28,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "again.h"
+
 #define ALIGN         4096u                /* O_DIRECT: what every file system takes */
 #define AHEAD_LEAST   ((uint64_t)64 << 20) /* bytes: less is not worth allocating ahead */
 #define SETTLE_BYTES  ((uint64_t)8 << 20)  /* written between two steps of the rolling write-out */
 #define AWAIT_MS      5                    /* between two looks at a file that somebody holds */
 #define AWAIT_MOST_MS 10000                /* a device that takes longer for four writes is ill */
 #define FUTILE_WRITES 8                    /* in a row, before it counts as an error */
-#define INTERRUPTIONS 100                  /* likewise */
-
-static int open_again(const struct output *output, const char *path, int flags)
-{
-    int fd = -EINTR;
-    for (int i = 0; i < INTERRUPTIONS && fd == -EINTR; i++)
-        fd = output->open(output->context, path, flags);
-    return fd;
-}
 
 /* The stream's lock is by its name; this one is on the file itself, which may have other names. A file
  * system without locks has none. A device is everybody's. */
@@ -164,11 +157,9 @@ int segment_open_device(struct segment *ret, const struct output *output, const 
     return rc;
 }
 
-static int truncate_again(struct segment *segment, uint64_t bytes)
+static int truncate_file(struct segment *segment, uint64_t bytes)
 {
-    int rc = -EINTR;
-    for (int i = 0; i < INTERRUPTIONS && rc == -EINTR; i++)
-        rc = segment->output->truncate(segment->output->context, segment->fd, bytes);
+    int rc = truncate_again(segment->output, segment->fd, bytes);
     if (rc == 0)
         segment->file_end = bytes;
     return rc;
@@ -178,18 +169,15 @@ static int truncate_again(struct segment *segment, uint64_t bytes)
 static int allocate(struct segment *segment, uint64_t to)
 {
     uint64_t file_end = segment->file_end;
-    int rc = -EINTR;
+    int rc = allocate_again(segment->output, segment->fd, segment->room_end, to);
 
-    for (int i = 0; i < INTERRUPTIONS && rc == -EINTR; i++)
-        rc =
-            segment->output->allocate(segment->output->context, segment->fd, segment->room_end, to);
     if (rc == 0) {
         segment->room_end = to;
         if (to > segment->file_end)
             segment->file_end = to;
         return 0;
     }
-    int cut = truncate_again(segment, file_end);
+    int cut = truncate_file(segment, file_end);
     return cut < 0 ? cut : rc;
 }
 
@@ -247,7 +235,7 @@ int segment_reserve(struct segment *segment, uint64_t least_end, uint64_t ideal_
     /* The size alone still spares the journal an entry for every write. If that is refused too the
      * file simply grows. */
     if (segment->ahead && (least_end ? least_end : ideal_end) > segment->file_end)
-        (void)truncate_again(segment, ideal_end);
+        (void)truncate_file(segment, ideal_end);
     if (least_end <= segment->room_end)
         return 0;
     if (least_end - segment->room_end > free_bytes)
@@ -400,13 +388,9 @@ void segment_abandon_write(struct segment *segment, unsigned slot, const struct 
 
 int segment_sync(struct segment *segment)
 {
-    int rc = -EINTR;
-
     if (segment->device)
         return 0; /* what it has taken is no longer in our hands */
-    for (int i = 0; i < INTERRUPTIONS && rc == -EINTR; i++)
-        rc = segment->output->sync(segment->output->context, segment->fd);
-    return rc;
+    return sync_again(segment->output, segment->fd);
 }
 
 int segment_cut(struct segment *segment, uint64_t bytes)
@@ -418,7 +402,7 @@ int segment_cut(struct segment *segment, uint64_t bytes)
     if (segment->settled_before > bytes)
         segment->settled_before = bytes;
     segment->room_end = bytes;
-    return segment->file_end == bytes ? 0 : truncate_again(segment, bytes);
+    return segment->file_end == bytes ? 0 : truncate_file(segment, bytes);
 }
 
 int segment_publish(struct segment *segment, char *path)

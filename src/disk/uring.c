@@ -23,6 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "again.h"
+
 enum {
     IN_FLIGHT = 4,
     NO_SLOT = OUTPUT_IN_FLIGHT_MAX, /* a request that nobody asks for */
@@ -43,13 +45,12 @@ struct uring {
 
 static int submit(struct uring *uring)
 {
-    int rc;
+    int rc = -EINTR;
 
     if (uring->refused < 0)
         return uring->refused;
-    do
+    for (int i = 0; i < INTERRUPTIONS && rc == -EINTR; i++)
         rc = io_uring_submit(&uring->ring);
-    while (rc == -EINTR);
     if (rc < 0)
         uring->refused =
             rc; /* what was to be submitted still lies there: nobody may do it any more */
@@ -125,11 +126,11 @@ static int try_ring(struct uring *uring)
     io_uring_prep_nop(entry);
     entry->user_data = NO_SLOT;
     int rc = submit(uring);
-    if (rc == 0) {
-        do
-            rc = io_uring_wait_cqe(&uring->ring, &completion);
-        while (rc == -EINTR);
-    }
+    if (rc < 0)
+        return rc;
+    rc = -EINTR;
+    for (int i = 0; i < INTERRUPTIONS && rc == -EINTR; i++)
+        rc = io_uring_wait_cqe(&uring->ring, &completion);
     if (rc < 0)
         return rc;
     rc = completion->res;

@@ -77,30 +77,59 @@ stop_and_start() {
     ended "stop and start" 'systemctl stop dbufd && systemctl start dbufd'
 }
 
+# It records into 40 MB of memory of the machine's, until no more goes in.
+held_by_a_full_disk() { # SCENARIO
+    begin
+    inside sh -c 'while umount /mnt 2>&-; do :; done
+        mount -t tmpfs -o size=80M tmpfs /mnt && chown dbufd /mnt && head -c 40M /dev/zero >/mnt/ballast'
+    sed -i 's|^output_file_path.*|output_file_path = "/mnt/dbufd.dbuf";|; s|segment_size|min_free = "1MiB"; segment_size|' \
+        "$machine/etc/dbufd.conf"
+    drop_in <<<$'[Service]\nReadWritePaths=/mnt'
+    check "$1: it starts" inside systemctl start dbufd
+    check "$1: it is held" wait_for 120 told DISK_HELD
+}
+
+has_room_again() { # SCENARIO
+    inside rm /mnt/ballast
+    journal_mark
+    check "$1: with room it starts again" inside systemctl start dbufd
+    check "$1: and stores first what was kept" told RECOVERED
+    check "$1: none was lost" not told BLOCKS_LOST
+}
+
 # Stopped while the disk is full: it is given half a minute, then what is in memory is put aside.
 stop_with_a_full_disk() {
-    begin
-    mount -t tmpfs -o size=80M,mode=0750 tmpfs "$machine/mnt"
-    inside sh -c 'mount -t tmpfs -o size=80M tmpfs /mnt && chown dbufd /mnt && head -c 40M /dev/zero >/mnt/ballast'
-    umount "$machine/mnt"
-    stream=/mnt/dbufd.dbuf begin_in_mnt
-    drop_in <<<$'[Service]\nReadWritePaths=/mnt'
-    check "full disk: it starts" inside systemctl start dbufd
-    check "full disk: it is held" wait_for 120 told DISK_HELD
+    held_by_a_full_disk "full disk"
     check "full disk: systemctl stop" inside systemctl stop dbufd
     check "full disk: what is in memory is kept" told LEFT
     check "full disk: in the runtime directory" inside sh -c 'ls /run/dbufd/*.region'
-    inside rm /mnt/ballast
-    journal_mark
-    check "full disk: with room it starts again" inside systemctl start dbufd
-    check "full disk: and stores first what was kept" told RECOVERED
+    has_room_again "full disk"
     check "full disk: which is kept no longer" not inside sh -c 'ls /run/dbufd/*.region'
     check "full disk: systemctl stop" inside systemctl stop dbufd
     check "full disk: what is in the files is whole" inside dbufctl verify --random /mnt/dbufd.dbuf
 }
-begin_in_mnt() {
-    sed -i "s|^output_file_path.*|output_file_path = \"$stream\";|; s|segment_size|min_free = \"1MiB\"; segment_size|" \
-        "$machine/etc/dbufd.conf"
+
+# Killed while it is being stopped, before it could put anything aside: a service manager that keeps the
+# memory over a stop gives it to the next start.
+killed_in_a_stop() {
+    if is FileDescriptorStorePreserve ""; then
+        skip "killed in a stop" "this service manager lets go of the memory at a stop; 254 and later keep it"
+        return
+    fi
+    held_by_a_full_disk "killed in a stop"
+    local pid
+    pid=$(outer_pid "$(main_pid)")
+    inside systemctl stop --no-block dbufd
+    check "killed in a stop: it is being stopped" wait_for 60 is ActiveState deactivating
+    kill -KILL "$pid"
+    stopped() { is ActiveState failed || is ActiveState inactive; }
+    check "killed in a stop: it stays stopped" wait_for 60 stopped
+    check "killed in a stop: nothing was put aside" not inside sh -c 'ls /run/dbufd/*.region'
+    check "killed in a stop: the service manager keeps the memory" is NFileDescriptorStore 1
+    has_room_again "killed in a stop"
+    check "killed in a stop: systemctl stop" inside systemctl stop dbufd
+    check "killed in a stop: nothing is kept any longer" is NFileDescriptorStore 0
+    check "killed in a stop: what is in the files is whole" inside dbufctl verify --random /mnt/dbufd.dbuf
 }
 
 check "a machine of $suite" machine_open
@@ -114,5 +143,5 @@ else
 fi
 check "it boots" machine_up
 check "the service is made known to it" machine_activate
-scenarios killed watchdog out_of_memory restart reexec stop_and_start stop_with_a_full_disk
+scenarios killed watchdog out_of_memory restart reexec stop_and_start stop_with_a_full_disk killed_in_a_stop
 tap_end

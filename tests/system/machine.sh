@@ -5,6 +5,8 @@
 #
 #   machine_needs NAME || ...   skips NAME if there cannot be a machine here (not root, a tool missing)
 #   machine_open                the root under its overlay, at $machine
+#   there COMMAND...            runs a command in that root, without its systemd and before machine_boot, with
+#                               this folder at its own path: what is built has the same paths here and there
 #   machine_boot                real systemd as its PID 1, by systemd-nspawn, without a network; not to
 #                               be called in a subshell, as `check` does; then machine_up says how it went
 #   inside COMMAND...           runs in it
@@ -18,11 +20,12 @@ machine=$tmp/machine
 machine_pid=
 suite=${SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")}
 system=build/system
-machine_packages=systemd,systemd-sysv,dbus,usr-is-merged,libsystemd0,libjemalloc2,liburing2
+machine_libraries=libsystemd0,libjemalloc2,liburing2
 case $suite in
-bookworm) machine_packages+=,libconfig9,libmicrohttpd12 ;;
-*) machine_packages+=,libconfig11,libmicrohttpd12t64 ;;
+bookworm) machine_libraries+=,libconfig9,libmicrohttpd12 ;;
+*) machine_libraries+=,libconfig11,libmicrohttpd12t64 ;;
 esac
+machine_packages=systemd,systemd-sysv,dbus,usr-is-merged,$machine_libraries
 machine_packages+=${MACHINE_PACKAGES:+,${MACHINE_PACKAGES// /,}} # what somebody wants to have there as well
 
 machine_needs() {
@@ -63,6 +66,16 @@ machine_open() {
     machine_root || return
     mkdir -p "$machine" "$tmp/upper" "$tmp/work"
     mount -t overlay overlay -o "lowerdir=$system/$suite,upperdir=$tmp/upper,workdir=$tmp/work" "$machine"
+}
+
+# A /tmp in memory would be too small, and the socket is a service manager's, which there is none of.
+there() {
+    mkdir -p "$tmp/tmp"
+    SYSTEMD_SECCOMP=0 unshare --mount sh -c '
+        mkdir -p /run/systemd/nspawn && mount -t tmpfs tmpfs /run/systemd/nspawn || exit
+        exec systemd-nspawn "$@"' - --quiet --register=no --keep-unit --private-network --pipe \
+        --capability=all -D "$machine" --bind="$PWD" --bind="$tmp/tmp:/tmp" --chdir="$PWD" --setenv=B="$B" -- \
+        env -u NOTIFY_SOCKET "$@"
 }
 
 machine_install() {

@@ -251,6 +251,104 @@ static void test_start_thread(void **state)
     assert_int_equal(cpus_start_thread(&thread, CPU_SETSIZE - 1, say_core, NULL), -EINVAL);
 }
 
+/* The reader and its writers, as "0: 1 2". */
+static void assert_plan(const struct cpus_system *system, const char *reader_text,
+                        const char *writers_text, unsigned writer_count, const char *wanted)
+{
+    const struct cpus_choice reader = choice_of(reader_text), writers = choice_of(writers_text);
+    struct cpus_plan plan;
+    char text[128];
+    int used;
+
+    assert_int_equal(cpus_plan(system, &reader, &writers, writer_count, &plan), 0);
+    used = snprintf(text, sizeof text, "%d:", plan.reader_core);
+    for (unsigned w = 0; w < writer_count; w++)
+        used += snprintf(text + used, sizeof text - (size_t)used, " %d", plan.writer_cores[w]);
+    assert_string_equal(text, wanted);
+    cpus_plan_free(&plan);
+}
+
+static void remove_tree(const char *directory)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "rm -r '%s'", directory);
+    assert_int_equal(system(command), 0);
+}
+
+/* Reads a sysfs in which all `online` cores are isolated; `siblings` has the list of each core's
+ * topology, NULL: it has no such folder. All of them are ours. */
+static struct cpus_system read_faked(const char *online, const char *file,
+                                     const char *const *siblings)
+{
+    char directory[] = "/tmp/test_cpus.XXXXXX", path[128];
+    struct cpus_system system;
+
+    assert_non_null(mkdtemp(directory));
+    write_file(directory, "online", online);
+    write_file(directory, "isolated", online);
+    for (int core = 0; core < 8; core++) {
+        if (siblings[core] == NULL)
+            continue;
+        snprintf(path, sizeof path, "%s/cpu%d", directory, core);
+        assert_int_equal(mkdir(path, 0700), 0);
+        snprintf(path, sizeof path, "%s/cpu%d/topology", directory, core);
+        assert_int_equal(mkdir(path, 0700), 0);
+        write_file(path, file, siblings[core]);
+    }
+    assert_int_equal(cpus_read_system(directory, &system), 0);
+    system.allowed = system.online;
+    remove_tree(directory);
+    return system;
+}
+
+static void test_siblings(void **state)
+{
+    /* 0-3 and 4-7, as most machines number them; 0,1 and 2,3 and so on, as others do. */
+    static const char *const far[8] = {"0,4\n", "1,5\n", "2,6\n", "3,7\n",
+                                       "0,4\n", "1,5\n", "2,6\n", "3,7\n"};
+    static const char *const near[8] = {"0-1\n", "0-1\n", "2-3\n", "2-3\n",
+                                        "4-5\n", "4-5\n", "6-7\n", "6-7\n"};
+    static const char *const one_offline[8] = {"0,4\n", "1\n", "2,6\n", "3,7\n",
+                                               "0,4\n", NULL,  "2,6\n", "3,7\n"};
+    static const char *const nothing[8] = {0};
+    static const char *const nonsense[8] = {"x\n",  "",    "7\n", "(null)\n",
+                                            "0-\n", "0\n", "\n",  "1024\n"};
+    static const char *const files[] = {"core_cpus_list", "thread_siblings_list"};
+    struct cpus_system system;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        system = read_faked("0-7\n", files[i], far);
+        assert_plan(&system, "auto", "auto", 3, "0: 1 2 3");
+        assert_plan(&system, "auto", "auto", 9, "0: 1 2 3 5 6 7 4 1 2");
+        system = read_faked("0-7\n", files[i], near);
+        assert_plan(&system, "auto", "auto", 3, "0: 2 4 6");
+        assert_plan(&system, "auto", "auto", 9, "0: 2 4 6 3 5 7 1 2 4");
+    }
+    assert_plan(&system, "none", "auto", 5, "-1: 0 2 4 6 1");
+    assert_plan(&system, "5", "auto", 5, "5: 6 0 2 7 1"); /* 4 is its sibling */
+    assert_plan(&system, "auto", "0,2", 2, "4: 0 2");     /* 1 and 3 are theirs */
+    assert_plan(&system, "auto", "0,2,4,6", 4, "1: 0 2 4 6");
+    assert_plan(&system, "0", "1-3", 4, "0: 1 2 3 1"); /* as it was asked for */
+
+    system = read_faked("0-4,6-7\n", files[0], one_offline);
+    assert_plan(&system, "auto", "auto", 7, "0: 1 2 3 6 7 4 1");
+    system = read_faked("0-7\n", files[0], nothing);
+    assert_plan(&system, "auto", "auto", 8, "0: 1 2 3 4 5 6 7 1");
+    system = read_faked("0-7\n", files[0], nonsense);
+    assert_plan(&system, "auto", "auto", 8, "0: 1 2 3 4 5 6 7 1");
+
+    system = read_faked("0-7\n", files[0], far);
+    system.isolated = set_of("2,6"); /* one physical core alone */
+    assert_plan(&system, "auto", "auto", 3, "2: 6 2 6");
+    system.isolated = set_of("2,3,6");
+    assert_plan(&system, "auto", "auto", 3, "2: 3 6 3");
+    system.allowed = set_of("2,6-7"); /* a cpuset smaller than the isolated set */
+    system.isolated = set_of("2-7");
+    assert_plan(&system, "auto", "auto", 3, "2: 7 6 7");
+}
+
 static void test_plan(void **state)
 {
     static const struct {
@@ -281,20 +379,17 @@ static void test_plan(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const struct cpus_system system = {.online = set_of("0-7"),
-                                           .isolated = set_of(cases[i].isolated),
-                                           .allowed = set_of(cases[i].allowed)};
+        struct cpus_system system = {.online = set_of("0-7"),
+                                     .isolated = set_of(cases[i].isolated),
+                                     .allowed = set_of(cases[i].allowed)};
         const struct cpus_choice reader = choice_of(cases[i].reader),
                                  writers = choice_of(cases[i].writers);
         struct cpus_plan plan;
-        char text[128];
-        int used;
 
+        for (int core = 0; core < CPU_SETSIZE; core++)
+            system.physical[core] = core;
+        assert_plan(&system, cases[i].reader, cases[i].writers, 4, cases[i].plan);
         assert_int_equal(cpus_plan(&system, &reader, &writers, 4, &plan), 0);
-        used = snprintf(text, sizeof text, "%d:", plan.reader_core);
-        for (int w = 0; w < 4; w++)
-            used += snprintf(text + used, sizeof text - (size_t)used, " %d", plan.writer_cores[w]);
-        assert_string_equal(text, cases[i].plan);
         assert_int_equal(plan.none_isolated, cases[i].none_isolated);
         cpus_plan_free(&plan);
         assert_null(plan.writer_cores);
@@ -332,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_probe),
         cmocka_unit_test(test_start_thread),
         cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_siblings),
         cmocka_unit_test(test_check),
     };
 

@@ -413,6 +413,44 @@ static void endless_interruption_is_waited_out(void **unused)
     close_both(store, &maker);
 }
 
+/* Nor a start, which cuts off a torn tail and keeps it aside: it fails by that name, and the next one
+ * finds all that there was. */
+static void endless_interruption_ends_a_start(void **unused)
+{
+    (void)unused;
+    static const enum call calls[] = {CALL_WRITE, CALL_OPEN, CALL_SYNC, CALL_TRUNCATE};
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        struct faulty faulty;
+        struct events events = {0};
+        struct store_options options = options_of(&events);
+        struct maker maker;
+        clear(NULL);
+        make(NULL);
+        struct store *store = open_with(&options, &maker, seed_of_run());
+        write_halves(store, &maker, 1);
+        close_both(store, &maker);
+        const uint64_t before = maker.blocks;
+        FILE *file = fopen(stream_path, "a");
+        assert_non_null(file);
+        for (int c = 0; c < 5000; c++)
+            fputc('t', file);
+        assert_int_equal(fclose(file), 0);
+
+        faulty_init(&faulty, calls[i], 1, 1000000, EINTR);
+        options.output = &faulty.output;
+        const int rc = store_open(&store, &options);
+        assert_in_range(faulty.failed, 1, 300);
+        assert_int_equal(rc, calls[i] == CALL_WRITE ? -EIO : -EINTR);
+        faulty.first = 0;
+        store = open_with(&options, &maker, seed_of_run());
+        write_halves(store, &maker, 1);
+        close_both(store, &maker);
+        struct seen seen;
+        see_stream(stream_path, &seen);
+        assert_int_equal(seen.blocks, before + maker.blocks);
+    }
+}
+
 static void survives_failing_syncs(void **unused)
 {
     (void)unused;
@@ -664,6 +702,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_short_writes, make, clear_sweep),
         TEST(interruption_is_no_failure),
         TEST(endless_interruption_is_waited_out),
+        TEST(endless_interruption_ends_a_start),
         cmocka_unit_test_setup_teardown(survives_failing_syncs, make, clear_sweep),
         cmocka_unit_test_setup_teardown(survives_failing_calls_of_other_kinds, make, clear_sweep),
         cmocka_unit_test_setup_teardown(survives_failures_in_a_resumed_file, make, clear_sweep),
