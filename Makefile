@@ -24,10 +24,11 @@ T ?=
 VERSION := 0.1.0
 REVISION ?= 1
 
-PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev liburing-dev
+PACKAGES_BUILD := gcc libc6-dev make pkg-config libconfig-dev libsystemd-dev libjemalloc-dev liburing-dev \
+	libmicrohttpd-dev
 PACKAGES_CHECK := clang clang-format-14 libclang-rt-14-dev libcmocka-dev mandoc python3 strace valgrind libc6-dbg spin systemd e2fsprogs \
 	xfsprogs btrfs-progs \
-	util-linux procps
+	util-linux procps python3-prometheus-client
 PACKAGES_DEB := dpkg-dev
 PACKAGES_SYSTEM := mmdebstrap systemd-container qemu-system-x86 lintian $(PACKAGES_DEB)
 PACKAGES_ARM64 := gcc-aarch64-linux-gnu qemu-user-static mmdebstrap file
@@ -45,7 +46,7 @@ override CFLAGS += -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wco
 SAN_LIST := $(if $(filter address,$(SAN)),address$(comma)undefined,$(SAN))
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN_LIST))
 # A sanitizer brings an allocator of its own.
-LIBS_DAEMON := -lconfig -lsystemd -luring $(if $(SAN),,-ljemalloc)
+LIBS_DAEMON := -lconfig -lsystemd -luring -lmicrohttpd $(if $(SAN),,-ljemalloc)
 LIBS_TEST := -lcmocka $(LIBS_DAEMON)
 
 MAINS := src/daemon/main.c src/ctl/main.c
@@ -97,11 +98,11 @@ check:
 # The same source on Debian 13, and for another processor.
 check-trixie:
 	@tests/deps $(PACKAGES_SYSTEM)
-	@tests/trixie "$(T)" $(PACKAGES_BUILD) $(PACKAGES_DEB) gcc-13 libcmocka-dev python3 strace e2fsprogs util-linux procps
+	@tests/trixie "$(T)" $(PACKAGES_BUILD) $(PACKAGES_DEB) gcc-13 libcmocka-dev python3 python3-prometheus-client strace e2fsprogs util-linux procps
 
 check-arm64:
 	@tests/deps $(PACKAGES_ARM64)
-	@tests/arm64 "$(T)" libc6-dev libconfig-dev libsystemd-dev libjemalloc-dev liburing-dev libcmocka-dev
+	@tests/arm64 "$(T)" libc6-dev libconfig-dev libsystemd-dev libjemalloc-dev liburing-dev libmicrohttpd-dev libcmocka-dev
 
 units: $(UNITS)
 

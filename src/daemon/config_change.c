@@ -41,6 +41,7 @@ static const unsigned needs[OPTION_COUNT] = {
     [OPTION_output_flush_interval] = NEEDS_SETTING,
     [OPTION_output_min_free] = NEEDS_SETTING,
     [OPTION_output_disk_full] = NEEDS_SETTING,
+    [OPTION_metrics_listen] = NEEDS_SETTING,
 };
 
 unsigned config_needs(enum option_id id)

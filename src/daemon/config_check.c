@@ -19,6 +19,7 @@
 
 #include "../buffer/db.h"
 #include "../disk/store.h"
+#include "../source/address.h"
 #include "../source/source.h"
 #include "config_value.h"
 #include "crash.h"
@@ -414,6 +415,23 @@ static void check_crash_buffer(struct check *check)
         fault(check, id, id, "%s", why);
 }
 
+/* ---- Metrics ---------------------------------------------------------------------------------- */
+
+/* The address alone: whether it can be had is found out when it is listened on, and keeps nobody from
+ * recording. */
+static void check_metrics(struct check *check)
+{
+    const enum option_id id = OPTION_metrics_listen;
+    const char *text = check->config->metrics_listen;
+    struct address address;
+
+    if (good(check, id) && *text != '\0' && address_parse(text, &address) < 0)
+        fault(check, id, id,
+              "must be empty, or a numeric address with a port such as \"127.0.0.1:9471\" or "
+              "\"[::1]:9471\", or \"unix:\" and an absolute path of at most 107 bytes, such as "
+              "\"unix:/run/dbufd/metrics.sock\"");
+}
+
 /* ---- Cores ----------------------------------------------------------------------------------- */
 
 static void check_cores(struct check *check, const struct cpus_system *system, enum option_id id,
@@ -478,6 +496,7 @@ unsigned config_check(const struct config *config, const struct option_origin or
     check_failover(&check);
     check_io(&check);
     check_crash_buffer(&check);
+    check_metrics(&check);
     check_cpus(&check);
     return check.faults;
 }

@@ -14,6 +14,7 @@
 #include "config.h"
 #include "crash.h"
 #include "crew.h"
+#include "metrics.h"
 #include "notify.h"
 #include "reader.h"
 #include "stall.h"
@@ -33,6 +34,15 @@ enum wait_fd {
 };
 
 struct reload;
+
+/* Metrics: see serve.c. */
+struct served {
+    struct metrics *metrics; /* NULL: they are not served */
+    uint64_t tried_ns;       /* when they could not be: CLOCK_MONOTONIC */
+    bool told;               /* that they could not be */
+    uint64_t looked_ns;      /* for preemptions, which were then: */
+    uint64_t writer_preemptions, reader_preemptions;
+};
 
 struct dbufd {
     const struct command_line *line; /* its settings stay in force over another file */
@@ -58,6 +68,7 @@ struct dbufd {
     struct stall stall; /* of the reader, in the disk */
     int status;         /* of the exit: why it ends, if that is no good reason */
     struct stats ticked, reported, begun;
+    struct served served;
     struct stats carried;     /* the counters of parts that were replaced */
     struct reload *preparing; /* what another configuration needs is being made; NULL: nothing is */
     struct reload *reload;    /* it is being gone over to; NULL: it is not */
@@ -106,6 +117,22 @@ void reload_tick(const struct dbufd *d, uint64_t now_ns);
 /* dbufd ends: what is being made comes to nothing. Waits a moment for that; d->preparing is still there
  * if it hangs, and then uses d's notify, fds and config until the process is gone. */
 void reload_give_up(struct dbufd *d);
+
+/* ---- serve.c ---- */
+
+/* Listens where metrics.listen says, if it does not yet; tells how that went. */
+void serve(struct dbufd *d);
+/* To be called each second. */
+void serve_tick(struct dbufd *d, uint64_t now_ns);
+/* Before it ends: clients are gone, and the socket's file is. */
+void serve_end(struct dbufd *d);
+/* For a reload: listens at another address beside the one that is served. -errno: all is as it was. ""
+ * gives none. */
+int serve_open(struct dbufd *d, const char *listen, struct metrics **ret);
+/* What an error of it means, and what to do. */
+const char *serve_why_not(int rc);
+/* Serves these and no others from here on; d->config names their address. NULL: none. */
+void serve_change(struct dbufd *d, struct metrics *metrics);
 
 /* ---- config_errors.c ---- */
 

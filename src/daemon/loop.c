@@ -159,6 +159,7 @@ static void on_tick(struct dbufd *d)
     d->ticked = stats;
     pet_watchdog(d, stats.time_ns);
     reload_tick(d, stats.time_ns);
+    serve_tick(d, stats.time_ns);
     notify_tick(&d->notify);
     if (atomic_load_explicit(&d->stop, memory_order_relaxed))
         notify_extend(10 * 1000000); /* draining: ten seconds more, each second */
@@ -186,11 +187,12 @@ static void on_writers_ended(struct dbufd *d)
 
 void run(struct dbufd *d)
 {
-    struct pollfd wait[FD_COUNT];
+    struct pollfd wait[FD_COUNT + 1];
     for (int i = 0; i < FD_COUNT; i++)
         wait[i] = (struct pollfd){.fd = d->fds[i], .events = POLLIN};
     for (;;) {
-        if (poll(wait, FD_COUNT, -1) < 0)
+        wait[FD_COUNT] = (struct pollfd){.fd = metrics_fd(d->served.metrics), .events = POLLIN};
+        if (poll(wait, FD_COUNT + 1, metrics_due_ms(d->served.metrics)) < 0)
             continue; /* EINTR: a debugger; nothing else can happen here */
         if (wait[FD_SIGNAL].revents != 0)
             on_signal(d);
@@ -204,6 +206,7 @@ void run(struct dbufd *d)
             on_writers_ended(d);
         if (wait[FD_RELOAD_PREPARED].revents != 0)
             reload_prepared(d);
+        metrics_run(d->served.metrics);
         if (d->left || (wait[FD_READER_ENDED].revents != 0 && !reload_go_on(d)))
             return;
     }

@@ -76,6 +76,7 @@ static int start(struct dbufd *d, uint64_t duration_ns)
     const struct stats_sources sources = stats_sources(d);
     stats_gather(&sources, &d->begun, &d->begun);
     d->ticked = d->reported = d->begun;
+    serve(d);
     notify_ready();
     return 0;
 }
@@ -115,6 +116,17 @@ static bool sandbox_lets_outputs(const struct config *config)
     return sandbox_check(stderr, "output.failover_path", config->output_failover_path) && first;
 }
 
+/* Whether the unit lets the service have the network that metrics.listen names. */
+static bool sandbox_lets_metrics(const struct config *config)
+{
+    struct address address;
+    return config->metrics_listen[0] == '\0' ||
+           address_parse(config->metrics_listen, &address) < 0 ||
+           address.any.sa_family == AF_UNIX ||
+           sandbox_check_network(stderr, "metrics.listen", config->metrics_listen,
+                                 address_is_local(&address));
+}
+
 /* The configuration, or the exit status in *ret_status: read, told to be wrong, checked, printed.
  */
 static struct config *configure(const struct notify *notify, const struct command_line *line,
@@ -128,7 +140,7 @@ static struct config *configure(const struct notify *notify, const struct comman
     /* The file of the service must be right for the service, whoever looks at it. */
     if (rc == 0 && line->check && line->override_count == 0 && path != NULL &&
         strcmp(path, CONFIG_DEFAULT_PATH) == 0 && !sandbox_inside() &&
-        !sandbox_lets_outputs(config))
+        !(sandbox_lets_outputs(config) & sandbox_lets_metrics(config)))
         *ret_status = EX_CONFIG;
     else if (rc == 0 && line->check)
         printf("dbufd: %s: the configuration is right\n", path != NULL ? path : "defaults");
@@ -164,6 +176,7 @@ static int record(const struct command_line *line)
         status = start(&d, line->duration_ns);
         if (status == EX_OK)
             run(&d);
+        serve_end(&d);
         if (!d.left)
             status = stop(&d, status != EX_OK ? status : d.status);
         /* Held writers never end, nor does who waits for a disk: the process ends around them. */

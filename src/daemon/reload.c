@@ -38,6 +38,7 @@ void reload_free(struct reload *r)
     if (r == NULL)
         return;
     reload_undo(r);
+    metrics_close(r->metrics);
     free(r->description);
     config_free(r->config);
     free(r);
@@ -101,14 +102,34 @@ static bool put_back(const struct dbufd *d, struct reload *r)
     return true;
 }
 
-/* Only what is looked at has changed: the texts of the configuration stay. */
-static void set(struct dbufd *d, const struct reload *r)
+void reload_serve(struct dbufd *d, struct reload *r)
+{
+    if (r->changed[OPTION_metrics_listen])
+        serve_change(d, r->metrics);
+    else
+        serve(d);
+    r->metrics = NULL;
+}
+
+/* The two configurations have each other's; a copy could fail. */
+static void exchange_listen(struct config *a, struct config *b)
+{
+    char *text = a->metrics_listen;
+    a->metrics_listen = b->metrics_listen;
+    b->metrics_listen = text;
+}
+
+/* Only what is looked at has changed: the texts of the configuration stay, but for one that nobody else
+ * has in hand. */
+static void set(struct dbufd *d, struct reload *r)
 {
     for (enum option_id id = 0; id < OPTION_COUNT; id++)
-        if (r->changed[id] && config_needs(id) == NEEDS_SETTING) {
+        if (r->changed[id] && config_needs(id) == NEEDS_SETTING && id != OPTION_metrics_listen) {
             int rc = config_copy(d->config, r->config, id);
             assert(rc == 0); /* none of them is a text */
         }
+    exchange_listen(d->config, r->config);
+    reload_serve(d, r);
     apply_settings(d);
     if (r->changed[OPTION_stats_interval] || r->changed[OPTION_enable_stats])
         set_report_timer(d);
@@ -161,6 +182,9 @@ void reload(struct dbufd *d)
         (r->needs & NEEDS_OUTPUT) != 0 && d->config->output_failover_path[0] != '\0';
     if (shares_place)
         refuse(d, "with output.failover_path another output needs a restart", r->description);
+    else if (r->changed[OPTION_metrics_listen] &&
+             (rc = serve_open(d, r->config->metrics_listen, &r->metrics)) < 0)
+        refuse(d, "metrics.listen cannot be listened on", serve_why_not(rc));
     else if ((r->needs & NEEDS_MORE) == 0)
         set(d, r);
     else if ((rc = reload_prepare(d, r)) < 0)

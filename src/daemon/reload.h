@@ -53,6 +53,7 @@ struct reload {
     struct output *uring; /* of that store */
     unsigned kept;        /* writers below this one hand their source over to the next one */
     struct crew crew;
+    struct metrics *metrics; /* the main thread's; NULL: they are as they are, or none are wanted */
     struct preparation preparation;
 };
 
@@ -60,6 +61,8 @@ struct reload {
 
 /* Tells that it is in force; `paused_ns`: for so long the writers were; 0: they were not. */
 void reload_tell(const struct dbufd *d, const char *description, uint64_t paused_ns);
+/* Metrics are served as the configuration, by now the new one, says. */
+void reload_serve(struct dbufd *d, struct reload *r);
 /* With all that it still has; NULL is fine. */
 void reload_free(struct reload *r);
 

@@ -161,6 +161,7 @@ static void go_on(struct dbufd *d, struct reload *r)
     const unsigned running = crew_go(d, &r->crew, stats.accepted_bytes);
     if (r->changed[OPTION_stats_interval] || r->changed[OPTION_enable_stats])
         set_report_timer(d);
+    reload_serve(d, r);
     reload_tell(d, r->description, now_ns() - r->paused_ns);
     tell_parts(d, r, &memory);
     if (running == 0) { /* all sources have come to their ends meanwhile */

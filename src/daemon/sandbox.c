@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Happy path: a few properties of dbufd.service, asked for over the bus, say which folders it may
- * write to; the folder's owner and mode say whether its user may.
+ * write to, and whether it has a network; the folder's owner and mode say whether its user may.
  * Failure: no bus, no such service, an answer that is none: then nothing is said. The start of the
  * service finds out anyway, and says the same.
  */
@@ -83,6 +83,18 @@ void sandbox_put_remedy(FILE *out, const char *directory)
     fputs("    systemctl restart " UNIT "\n", out);
 }
 
+void sandbox_put_network_remedy(FILE *out, bool local)
+{
+    fprintf(out,
+            "    systemctl edit " UNIT "\n"
+            "        [Service]\n"
+            "        PrivateNetwork=no\n"
+            "        RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
+            "        IPAddressAllow=%s\n"
+            "    systemctl restart " UNIT "\n",
+            local ? "localhost" : "any");
+}
+
 /* ---- Asking the service manager -------------------------------------------------------------- */
 
 struct manager {
@@ -150,11 +162,11 @@ static bool list_holds(const struct manager *m, const char *property, const char
     return holds;
 }
 
-static bool private_tmp(const struct manager *m)
+static bool is_yes(const struct manager *m, const char *property)
 {
     int is = 0;
     return sd_bus_get_property_trivial(m->bus, manager_name, m->object,
-                                       "org.freedesktop.systemd1.Service", "PrivateTmp", NULL, 'b',
+                                       "org.freedesktop.systemd1.Service", property, NULL, 'b',
                                        &is) >= 0 &&
            is != 0;
 }
@@ -162,7 +174,7 @@ static bool private_tmp(const struct manager *m)
 /* Whether the sandbox lets the service write there. */
 static bool sandbox_lets(const struct manager *m, const char *directory)
 {
-    if (in_tmp(directory) && private_tmp(m))
+    if (in_tmp(directory) && is_yes(m, "PrivateTmp"))
         return false;
     if (in_home(directory) && (text_is(m, "Service", "ProtectHome", "yes") ||
                                text_is(m, "Service", "ProtectHome", "tmpfs")))
@@ -211,6 +223,46 @@ bool sandbox_check(FILE *out, const char *key, const char *path)
         fprintf(out, "%s \"%s\": " UNIT " may not write to %s; this lets it:\n", key, path,
                 directory);
         sandbox_put_remedy(out, directory);
+    }
+    return lets;
+}
+
+/* ---- The network ----------------------------------------------------------------------------- */
+
+/* Whether a family is among those that the service may use: a list of those, or of all others. */
+static bool family_let(const struct manager *m, const char *family)
+{
+    sd_bus_message *answer = NULL;
+    int allows = 0;
+    char **names = NULL;
+    bool named = false, known;
+    known = sd_bus_get_property(m->bus, manager_name, m->object, "org.freedesktop.systemd1.Service",
+                                "RestrictAddressFamilies", NULL, &answer, "(bas)") >= 0 &&
+            sd_bus_message_enter_container(answer, 'r', "bas") >= 0 &&
+            sd_bus_message_read(answer, "b", &allows) >= 0 &&
+            sd_bus_message_read_strv(answer, &names) >= 0;
+    for (size_t i = 0; names != NULL && names[i] != NULL; i++) {
+        named = named || strcmp(names[i], family) == 0;
+        free(names[i]);
+    }
+    free(names);
+    sd_bus_message_unref(answer);
+    return !known || named == (allows != 0);
+}
+
+bool sandbox_check_network(FILE *out, const char *key, const char *address, bool local)
+{
+    struct manager manager;
+    if (!manager_open(&manager))
+        return true;
+    const bool lets = !text_is(&manager, "Unit", "LoadState", "loaded") ||
+                      (!is_yes(&manager, "PrivateNetwork") &&
+                       family_let(&manager, address[0] == '[' ? "AF_INET6" : "AF_INET"));
+    manager_close(&manager);
+    if (!lets) {
+        fprintf(out, "%s \"%s\": " UNIT " has no network; this gives it one%s:\n", key, address,
+                local ? ", of this machine alone" : "");
+        sandbox_put_network_remedy(out, local);
     }
     return lets;
 }

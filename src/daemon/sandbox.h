@@ -22,4 +22,11 @@ void sandbox_put_remedy(FILE *out, const char *directory);
  * manager; where there is none, or no such service, nothing stands between. */
 bool sandbox_check(FILE *out, const char *key, const char *path);
 
+/* Likewise for a TCP address: whether the installed service has a network. `local`: only this machine is to
+ * reach it. */
+bool sandbox_check_network(FILE *out, const char *key, const char *address, bool local);
+
+/* Writes what an administrator has to do for that. */
+void sandbox_put_network_remedy(FILE *out, bool local);
+
 #endif

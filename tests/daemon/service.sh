@@ -33,6 +33,16 @@ check "systemd-analyze verify has nothing to say" verify_is_silent
 check "exposure is at most 0.5" \
     systemd-analyze security --offline=true --no-pager --threshold=5 "$unit"
 
+# With a network for the metrics, and that is all.
+mkdir "$unit.d"
+cp systemd/drop-ins/metrics.conf "$unit.d/"
+check "with metrics.conf exposure is at most 1.2" \
+    systemd-analyze security --offline=true --no-pager --threshold=12 "$unit"
+exposure() { systemd-analyze security --offline=true --no-pager "$unit" | grep -oE 'level for .*: [0-9.]+'; }
+with=$(exposure)
+rm -r "$unit.d"
+check "and more than without: it was looked at ($with)" test "$with" != "$(exposure)"
+
 # What the sandbox leaves must be enough.
 allowed() { # the unit's system call filter, as systemd expands it
     local word

@@ -22,8 +22,8 @@ suite=${SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")}
 system=build/system
 machine_libraries=libsystemd0,libjemalloc2,liburing2
 case $suite in
-bookworm) machine_libraries+=,libconfig9 ;;
-*) machine_libraries+=,libconfig11 ;;
+bookworm) machine_libraries+=,libconfig9,libmicrohttpd12 ;;
+*) machine_libraries+=,libconfig11,libmicrohttpd12t64 ;;
 esac
 machine_packages=systemd,systemd-sysv,dbus,usr-is-merged,$machine_libraries
 machine_packages+=${MACHINE_PACKAGES:+,${MACHINE_PACKAGES// /,}} # what somebody wants to have there as well

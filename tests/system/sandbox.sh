@@ -149,10 +149,62 @@ END
         dbufctl cat --writer 1 $stream | cmp - /root/sent"
 }
 
+# From outside, as the machine may have nothing to ask with: its sockets are files here, its network is its own.
+asked() { # ADDRESS
+    if [[ $1 == unix:* ]]; then
+        python3 tests/daemon/metrics.py get "unix:$machine_root_path${1#unix:}" /metrics
+    else
+        nsenter -t "$(outer_pid "$(main_pid)")" --net -- python3 tests/daemon/metrics.py get "$1" /metrics
+    fi | grep -q '^# EOF$'
+}
+
+metrics_unix() {
+    begin
+    sed -i '1i metrics: { listen = "unix:/run/dbufd/metrics.sock"; };' "$machine/etc/dbufd.conf"
+    check "metrics: it starts" inside systemctl start dbufd
+    check "metrics: --check is content with a unix socket" inside dbufd --check
+    check "metrics: and says where they are" told METRICS_SERVED
+    machine_root_path=/proc/$(machine_leader)/root
+    check "metrics: they are there" asked unix:/run/dbufd/metrics.sock
+    check "metrics: for the user and the group" \
+        test "$(inside stat -c '%U %G %a' /run/dbufd/metrics.sock)" = 'dbufd dbufd 660'
+    check "metrics: systemctl stop" inside systemctl stop dbufd
+    check "metrics: and the socket is gone" not inside test -e /run/dbufd/metrics.sock
+    check "metrics: the recording is whole" whole
+}
+
+metrics_tcp() {
+    begin
+    sed -i '1i metrics: { listen = "127.0.0.1:9471"; };' "$machine/etc/dbufd.conf"
+    check "metrics by TCP: it starts all the same" inside systemctl start dbufd
+    check "metrics by TCP: and says that there are none" told METRICS_NOT_SERVED
+    check "metrics by TCP: it records" wait_for 60 told REPORT
+    check "metrics by TCP: --check says that the service has no network" \
+        not inside sh -c 'dbufd --check 2>/tmp/said'
+    inside cat /tmp/said >"$tmp/said"
+    check "metrics by TCP: and the lines that give it one" grep -q 'PrivateNetwork=no$' "$tmp/said"
+    follow "$tmp/said"
+    check "metrics by TCP: after these lines --check is content" inside dbufd --check
+    inside systemctl restart dbufd
+    check "metrics by TCP: and they are there" asked 127.0.0.1:9471
+    drop_in <"$machine/usr/share/doc/dbufd/drop-ins/metrics.conf"
+    check "metrics by TCP: with the drop-in --check is content" inside dbufd --check
+    journal_mark
+    inside systemctl restart dbufd
+    check "metrics by TCP: they are there" asked 127.0.0.1:9471
+    check "metrics by TCP: which is told" told METRICS_SERVED
+    sed -i 's/127.0.0.1:9471/0.0.0.0:9472/' "$machine/etc/dbufd.conf"
+    inside systemctl reload dbufd
+    check "metrics by TCP: a reload to all addresses is told of" wait_for 60 told METRICS_OPEN
+    check "metrics by TCP: and they are there" asked 127.0.0.1:9472
+    check "metrics by TCP: systemctl stop" inside systemctl stop dbufd
+    check "metrics by TCP: the recording is whole" whole
+}
+
 check "a machine of $suite" machine_open
 machine_install
 machine_boot
 check "it boots" machine_up
 check "the service is made known to it" machine_activate
-scenarios needs refuses elsewhere_srv elsewhere_home elsewhere_tmp realtime pipe
+scenarios needs refuses elsewhere_srv elsewhere_home elsewhere_tmp realtime pipe metrics_unix metrics_tcp
 tap_end

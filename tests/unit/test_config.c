@@ -526,6 +526,11 @@ static void test_cross_checks(void **state)
          "output.segment_size\n"},
         {"output.retain_size=2GiB", NULL, NULL, ""},
         {"output.format=raw", "output.retain_size=4GiB", NULL, ""},
+        {"metrics.listen=unix:/tmp/m.sock", NULL, NULL, ""},
+        {"metrics.listen=localhost:80", NULL, NULL,
+         "-o metrics.listen=localhost:80: must be empty, or a numeric address with a port such as "
+         "\"127.0.0.1:9471\" or \"[::1]:9471\", or \"unix:\" and an absolute path of at most 107 "
+         "bytes, such as \"unix:/run/dbufd/metrics.sock\"\n"},
         {"output.failover_path=/tmp/", NULL, NULL,
          "-o output.failover_path=/tmp/: must be the path of a file, like output_file_path\n"},
         {"output_file_path=/tmp/a.dbuf", "output.failover_path=/tmp/../tmp/b.dbuf", NULL,
@@ -845,6 +850,7 @@ static const char *const other_pipe[] = {"buffer_capacity=30000001",
                                          "output.io=uring",
                                          "output.min_free=0",
                                          "output.disk_full=rotate",
+                                         "metrics.listen=[::1]:9471",
                                          NULL};
 static const char *const other_raw[] = {"output_file_path=/tmp/other.dbuf",
                                         "output.failover_path=/dev/shm/other.dbuf",

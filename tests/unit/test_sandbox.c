@@ -77,12 +77,33 @@ static void its_own_folder_needs_nothing(void **unused)
     }
 }
 
+/* What systemd/drop-ins/metrics.conf has as well. */
+static void a_network_needs_its_lines(void **unused)
+{
+    (void)unused;
+    for (int local = 0; local < 2; local++) {
+        char *text = NULL;
+        size_t bytes;
+        FILE *out = open_memstream(&text, &bytes);
+        assert_non_null(out);
+        sandbox_put_network_remedy(out, local);
+        assert_int_equal(fclose(out), 0);
+        assert_non_null(strstr(text, "systemctl edit dbufd.service\n"));
+        assert_non_null(strstr(text, " PrivateNetwork=no\n"));
+        assert_non_null(strstr(text, " RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"));
+        assert_non_null(
+            strstr(text, local ? " IPAddressAllow=localhost\n" : " IPAddressAllow=any\n"));
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_folder_elsewhere_needs_its_path),
         cmocka_unit_test(what_is_hidden_needs_more),
         cmocka_unit_test(its_own_folder_needs_nothing),
+        cmocka_unit_test(a_network_needs_its_lines),
     };
     return cmocka_run_group_tests_name("sandbox", tests, NULL, NULL);
 }
