@@ -127,6 +127,13 @@ static bool sandbox_lets_metrics(const struct config *config)
                                  address_is_local(&address));
 }
 
+/* Whether the unit lets the service have all that the configuration names; all that it does not is told. */
+static bool sandbox_lets(const struct config *config)
+{
+    const bool outputs = sandbox_lets_outputs(config);
+    return sandbox_lets_metrics(config) && outputs;
+}
+
 /* The configuration, or the exit status in *ret_status: read, told to be wrong, checked, printed.
  */
 static struct config *configure(const struct notify *notify, const struct command_line *line,
@@ -139,8 +146,7 @@ static struct config *configure(const struct notify *notify, const struct comman
         config_print(config, stdout);
     /* The file of the service must be right for the service, whoever looks at it. */
     if (rc == 0 && line->check && line->override_count == 0 && path != NULL &&
-        strcmp(path, CONFIG_DEFAULT_PATH) == 0 && !sandbox_inside() &&
-        !(sandbox_lets_outputs(config) & sandbox_lets_metrics(config)))
+        strcmp(path, CONFIG_DEFAULT_PATH) == 0 && !sandbox_inside() && !sandbox_lets(config))
         *ret_status = EX_CONFIG;
     else if (rc == 0 && line->check)
         printf("dbufd: %s: the configuration is right\n", path != NULL ? path : "defaults");
