@@ -27,9 +27,13 @@ static int start_crew(struct dbufd *d, uint32_t extent_count)
 {
     struct crew crew = {0};
     int status = EX_OK;
-    int rc = crew_open_sources(&crew, d, d->config, d->seed, /* kept= */ 0);
+    int rc =
+        crew_open_sources(&crew, d, d->config, d->seed, /* kept= */ 0, &(struct crew_sockets){0});
     if (rc < 0)
-        status = cannot(d, EX_NOINPUT, "open source", d->config->source_path, rc);
+        status = cannot(d, EX_NOINPUT, "open source",
+                        d->config->source_type == SOURCE_UDP ? d->config->source_address
+                                                             : d->config->source_path,
+                        rc);
     else if ((rc = crew_open_threads(&crew, d->config, &d->cpus, extent_count)) < 0)
         status = cannot(d, EX_OSERR, "start", "all threads; raise LimitNPROC and TasksMax", rc);
     else
@@ -115,6 +119,12 @@ static bool sandbox_lets_outputs(const struct config *config)
     return sandbox_check(stderr, "output.failover_path", config->output_failover_path) && first;
 }
 
+static bool sandbox_lets_source(const struct config *config)
+{
+    return config->source_type != SOURCE_UDP ||
+           sandbox_check_network(stderr, "source.address", config->source_address);
+}
+
 /* The configuration, or the exit status in *ret_status: read, told to be wrong, checked, printed.
  */
 static struct config *configure(const struct notify *notify, const struct command_line *line,
@@ -128,7 +138,7 @@ static struct config *configure(const struct notify *notify, const struct comman
     /* The file of the service must be right for the service, whoever looks at it. */
     if (rc == 0 && line->check && line->override_count == 0 && path != NULL &&
         strcmp(path, CONFIG_DEFAULT_PATH) == 0 && !sandbox_inside() &&
-        !sandbox_lets_outputs(config))
+        (!sandbox_lets_outputs(config) | !sandbox_lets_source(config)))
         *ret_status = EX_CONFIG;
     else if (rc == 0 && line->check)
         printf("dbufd: %s: the configuration is right\n", path != NULL ? path : "defaults");

@@ -7,10 +7,12 @@
  */
 #include "sandbox.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
@@ -211,6 +213,54 @@ bool sandbox_check(FILE *out, const char *key, const char *path)
         fprintf(out, "%s \"%s\": " UNIT " may not write to %s; this lets it:\n", key, path,
                 directory);
         sandbox_put_remedy(out, directory);
+    }
+    return lets;
+}
+
+/* ---- The network ----------------------------------------------------------------------------- */
+
+void sandbox_put_network_remedy(FILE *out, const char *address)
+{
+    const bool local = strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]", 5) == 0;
+    fprintf(out,
+            "    systemctl edit " UNIT "\n"
+            "        [Service]\n"
+            "        PrivateNetwork=no\n"
+            "        RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
+            "        IPAddressAllow=%s\n"
+            "    systemctl restart " UNIT "\n",
+            local ? "localhost" : "any");
+}
+
+bool sandbox_network_closed(void)
+{
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const bool closed = fd < 0 && (errno == EAFNOSUPPORT || errno == EPERM || errno == EACCES);
+    if (fd >= 0)
+        (void)close(fd);
+    return closed;
+}
+
+static bool private_network(const struct manager *m)
+{
+    int is = 0;
+    return sd_bus_get_property_trivial(m->bus, manager_name, m->object,
+                                       "org.freedesktop.systemd1.Service", "PrivateNetwork", NULL,
+                                       'b', &is) >= 0 &&
+           is != 0;
+}
+
+bool sandbox_check_network(FILE *out, const char *key, const char *address)
+{
+    struct manager manager;
+    if (!manager_open(&manager))
+        return true;
+    const bool lets =
+        !text_is(&manager, "Unit", "LoadState", "loaded") || !private_network(&manager);
+    manager_close(&manager);
+    if (!lets) {
+        fprintf(out, "%s \"%s\": " UNIT " has no network; this opens it:\n", key, address);
+        sandbox_put_network_remedy(out, address);
     }
     return lets;
 }

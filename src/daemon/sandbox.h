@@ -22,4 +22,13 @@ void sandbox_put_remedy(FILE *out, const char *directory);
  * manager; where there is none, or no such service, nothing stands between. */
 bool sandbox_check(FILE *out, const char *key, const char *path);
 
+/* Writes what opens the network to the service, to receive datagrams at `address` of the configuration. */
+void sandbox_put_network_remedy(FILE *out, const char *address);
+
+/* Whether this process may have no sockets of the network: what its sandbox refuses. */
+bool sandbox_network_closed(void);
+
+/* As sandbox_check, of the network. */
+bool sandbox_check_network(FILE *out, const char *key, const char *address);
+
 #endif

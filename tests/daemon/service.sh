@@ -33,6 +33,13 @@ check "systemd-analyze verify has nothing to say" verify_is_silent
 check "exposure is at most 0.5" \
     systemd-analyze security --offline=true --no-pager --threshold=5 "$unit"
 
+mkdir "$tmp/udp"
+# The unit as it is with the drop-in: what it sets again comes last. Threshold 12 is an exposure of 1.2.
+grep -v '^RestrictAddressFamilies=' "$unit" | sed '/^\[Install\]/,$d' >"$tmp/udp/with.service"
+sed '/^\[Service\]/d' systemd/drop-ins/udp.conf >>"$tmp/udp/with.service"
+check "exposure with the drop-in for datagrams is at most 1.2" \
+    systemd-analyze security --offline=true --no-pager --threshold=12 "$tmp/udp/with.service"
+
 # What the sandbox leaves must be enough.
 allowed() { # the unit's system call filter, as systemd expands it
     local word
