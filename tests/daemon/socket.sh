@@ -19,7 +19,7 @@ start() { # start SOURCE: dbufd in the background
     : >"$tmp/log"
     "$B/dbufd" -c "$tmp/conf" 2>"$tmp/log" &
     daemon=$!
-    wait_for 60 told 'writers ('
+    wait_for 60 told 'writers [(]'
 }
 told() { test "$(grep -cE "$1" "$tmp/log")" -ge "${2:-1}"; }
 stop() { # stop NAME
