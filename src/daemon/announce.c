@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sysexits.h>
 
 #include "dbufd.h"
@@ -48,9 +49,26 @@ static const char *why_no_output(const struct config *c, int error)
     }
 }
 
+static const char *why_no_source(int error)
+{
+    switch (error) {
+    case EADDRINUSE:
+        return "another program, or another dbufd, receives there: stop that one, or choose "
+               "another";
+    case ENOTSOCK:
+        return "what is there is no socket, and was left as it is: move it away, or choose another";
+    case EADDRNOTAVAIL:
+        return "this machine has no such address, or it may not be seen from here";
+    default:
+        return strerror(error);
+    }
+}
+
 const char *why_not(const struct config *config, int status, int rc)
 {
-    return status == EX_IOERR ? why_no_output(config, -rc) : strerror(-rc);
+    return status == EX_IOERR     ? why_no_output(config, -rc)
+           : status == EX_NOINPUT ? why_no_source(-rc)
+                                  : strerror(-rc);
 }
 
 int cannot(const struct dbufd *d, int status, const char *what, const char *where, int rc)
@@ -107,6 +125,23 @@ void tell_cores(const struct dbufd *d)
                  pinned ? "in turn on cores " : "not pinned", pinned ? text : "");
 }
 
+static void tell_receive_buffer(const struct dbufd *d)
+{
+    const int fd = writer_descriptor(d->writers[0]);
+    char text[BYTES_TEXT_BYTES];
+    int bytes = 0;
+    socklen_t length = sizeof(bytes);
+    if (d->config->source_type != SOURCE_UDP ||
+        getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length) != 0)
+        return;
+    const struct event_field fields[] = {{"BYTES", NULL, (uint64_t)bytes}};
+    notify_event(
+        &d->notify, EVENT_RECEIVE_BUFFER, fields, 1,
+        "each writer has a receive buffer of %s for datagrams from %s, as the kernel counts "
+        "them; net.core.rmem_max says how large it may be",
+        stats_bytes((uint64_t)bytes, text, sizeof(text)), d->config->source_address);
+}
+
 void tell_started(const struct dbufd *d, const struct db_geometry *geometry)
 {
     const struct config *c = d->config;
@@ -126,6 +161,7 @@ void tell_started(const struct dbufd *d, const struct db_geometry *geometry)
     tell_memory(d);
     crash_tell(d);
     tell_cores(d);
+    tell_receive_buffer(d);
 }
 
 void tell_stopped(const struct dbufd *d)

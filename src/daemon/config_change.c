@@ -30,6 +30,7 @@ static const unsigned needs[OPTION_COUNT] = {
     [OPTION_source_limit] = NEEDS_PAUSE,
     [OPTION_source_seed] = NEEDS_BUFFER,
     [OPTION_source_path] = NEEDS_SOURCES,
+    [OPTION_source_address] = NEEDS_SOURCES,
     [OPTION_source_framing] = NEEDS_SOURCES,
     [OPTION_output_format] = NEEDS_OUTPUT | NEEDS_BUFFER,
     [OPTION_output_segment_size] = NEEDS_SETTING,

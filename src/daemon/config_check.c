@@ -14,7 +14,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "../buffer/db.h"
@@ -279,6 +281,87 @@ static void check_pipe(struct check *check)
     }
 }
 
+/* The most that an address of a socket holds, its end included. */
+enum { SOCKET_PATH_BYTES = sizeof(((struct sockaddr_un *)NULL)->sun_path) };
+
+/* One writer's socket. True: there was a fault, the others' would be the same. */
+static bool check_socket_path(struct check *check, const char *path)
+{
+    const enum option_id id = OPTION_source_path;
+    char why[PATH_MAX + 128];
+    struct stat status;
+
+    if (strlen(path) >= SOCKET_PATH_BYTES)
+        fault(check, id, id, "%s is too long for a socket, must be at most %d bytes", path,
+              SOCKET_PATH_BYTES - 1);
+    else if (lstat(path, &status) == 0 && !S_ISSOCK(status.st_mode))
+        fault(check, id, id,
+              "%s is %s and will not be replaced, must be the path of a socket, or free", path,
+              S_ISREG(status.st_mode) ? "a file" : kind_of_file(status.st_mode));
+    else if (directory_problem(path, why))
+        fault(check, id, id, "the socket %s cannot be made: %s", path, why);
+    else
+        return false;
+    return true;
+}
+
+static void check_unix(struct check *check)
+{
+    const struct config *c = check->config;
+    const char *path = c->source_path;
+    const bool numbered = strstr(path, "%w") != NULL;
+    char expanded[PATH_MAX];
+
+    if (!good(check, OPTION_source_path))
+        return;
+    if (*path == '\0')
+        fault(check, OPTION_source_path, OPTION_source_type,
+              "source.type \"unix\" needs source.path: where it listens, such as "
+              "\"/run/dbufd/in.sock\"");
+    for (unsigned w = 0; *path != '\0' && w < (numbered ? c->writer_count : 1); w++) {
+        if (!expand_path(path, w, expanded)) {
+            fault(check, OPTION_source_path, OPTION_source_path,
+                  "is too long with the writer's index in it");
+            return;
+        }
+        if (check_socket_path(check, expanded))
+            return;
+    }
+}
+
+static void check_udp(struct check *check)
+{
+    const enum option_id id = OPTION_source_address;
+    const struct config *c = check->config;
+    struct address address;
+    const bool is_one =
+        address_parse(c->source_address, &address) == 0 && address.any.sa_family != AF_UNIX;
+
+    if (good(check, id) && *c->source_address == '\0')
+        fault(check, id, OPTION_source_type,
+              "source.type \"udp\" needs source.address, such as \"127.0.0.1:5514\" or "
+              "\"[::]:5514\"");
+    else if (good(check, id) && (!is_one || address_is_multicast(&address)))
+        fault(
+            check, id, id, "%s",
+            is_one
+                ? "is of a multicast group, which dbufd does not join: must be an address of this "
+                  "machine"
+                : "must be ADDRESS:PORT in numbers, such as \"127.0.0.1:5514\" or \"[::]:5514\", "
+                  "with "
+                  "a port of 1 to 65535");
+    else if (good(check, id) && sandbox_inside() && sandbox_network_closed()) {
+        fault(check, id, OPTION_source_type, "the service has no network; this opens it:");
+        sandbox_put_network_remedy(check->errors, address_is_local(&address));
+    }
+    if (good(check, OPTION_source_framing) && c->source_framing != FRAMING_NONE)
+        fault(check, OPTION_source_framing, OPTION_source_type,
+              "source.framing \"%s\" needs source.type \"pipe\" or \"unix\"; of \"udp\" each "
+              "datagram is "
+              "a block: \"none\"",
+              config_options[OPTION_source_framing].names[c->source_framing]);
+}
+
 static void check_source(struct check *check)
 {
     const struct config *c = check->config;
@@ -288,9 +371,14 @@ static void check_source(struct check *check)
         return;
     if (c->source_type == SOURCE_PIPE)
         check_pipe(check);
+    else if (c->source_type == SOURCE_UNIX)
+        check_unix(check);
+    else if (c->source_type == SOURCE_UDP)
+        check_udp(check);
     else if (good(check, OPTION_source_framing) && c->source_framing != FRAMING_NONE)
         fault(check, OPTION_source_framing, OPTION_source_type,
-              "source.framing \"lines\" needs source.type \"pipe\"");
+              "source.framing \"%s\" needs source.type \"pipe\" or \"unix\"",
+              config_options[OPTION_source_framing].names[c->source_framing]);
 }
 
 /* ---- The output ------------------------------------------------------------------------------ */

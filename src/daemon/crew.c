@@ -6,8 +6,10 @@
 #include "crew.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "dbufd.h"
 
@@ -24,20 +26,61 @@ uint64_t rate_of(const struct config *c, unsigned writer)
 }
 
 static struct source_options source_options(const struct dbufd *d, const struct config *c,
-                                            uint64_t seed, unsigned writer)
+                                            uint64_t seed, unsigned writer, int handed_fd)
 {
     return (struct source_options){.kind = (enum source_kind)c->source_type,
                                    .framing = (enum source_framing)c->source_framing,
                                    .path = c->source_path,
+                                   .address = c->source_address,
                                    .seed = seed,
                                    .min_block = c->source_min_block,
                                    .max_block = c->source_max_block,
                                    .writer = writer,
-                                   .stop_fd = d->stop_fd};
+                                   .stop_fd = d->stop_fd,
+                                   .handed_fd = handed_fd};
+}
+
+/* The socket that writer `i` may go on with: its own; of a unix socket, that of any, for they may all listen
+ * at one. */
+static int socket_for(const struct crew *crew, const struct config *c, unsigned i,
+                      const struct crew_sockets *sockets)
+{
+    const bool shared = c->source_type == SOURCE_UNIX;
+    if (i < sockets->count && sockets->fds[i] >= 0)
+        return sockets->fds[i];
+    if (shared && sockets->count > 0 && sockets->fds[0] >= 0)
+        return sockets->fds[0];
+    return shared && crew->sources[0] != NULL ? source_descriptor(crew->sources[0]) : -1;
+}
+
+int crew_copy_sockets(const struct dbufd *d, struct crew_sockets *ret)
+{
+    *ret = (struct crew_sockets){.fds = malloc(d->writer_count * sizeof(*ret->fds))};
+    if (ret->fds == NULL)
+        return -ENOMEM;
+    for (; ret->count < d->writer_count; ret->count++) {
+        int fd = writer_descriptor(d->writers[ret->count]);
+        if (fd >= 0 && (fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0) {
+            const int error = errno;
+            crew_close_sockets(ret);
+            return -error;
+        }
+        ret->fds[ret->count] = fd;
+    }
+    return 0;
+}
+
+void crew_close_sockets(struct crew_sockets *sockets)
+{
+    for (unsigned i = 0; i < sockets->count; i++)
+        if (sockets->fds[i] >= 0)
+            (void)close(sockets->fds[i]);
+    free(sockets->fds);
+    *sockets = (struct crew_sockets){0};
 }
 
 int crew_open_sources(struct crew *crew, const struct dbufd *d, const struct config *c,
-                      uint64_t seed, unsigned kept)
+                      uint64_t seed, unsigned kept, const struct crew_sockets *sockets)
 {
     int rc = 0;
     crew->count = (unsigned)c->writer_count;
@@ -45,7 +88,8 @@ int crew_open_sources(struct crew *crew, const struct dbufd *d, const struct con
     if (crew->sources == NULL)
         return -ENOMEM;
     for (unsigned i = kept; i < crew->count && rc == 0; i++) {
-        const struct source_options options = source_options(d, c, seed, i);
+        const struct source_options options =
+            source_options(d, c, seed, i, socket_for(crew, c, i, sockets));
         rc = source_open(&crew->sources[i], &options);
     }
     return rc;
@@ -83,7 +127,7 @@ static void go_writer(struct dbufd *d, unsigned i, struct source *source, uint64
     const struct writer_options options = {
         .db_writer = db_writer(d->db, i),
         .notify = &d->notify,
-        .source = source_options(d, d->config, d->seed, i),
+        .source = source_options(d, d->config, d->seed, i, /* handed_fd= */ -1),
         .rate = rate_of(d->config, i),
         .limit = limit,
         .stop = &d->stop,

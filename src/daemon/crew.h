@@ -27,9 +27,19 @@ struct crew {
     struct source **sources;
 };
 
-/* Opens the source of each writer but the first `kept`. -errno: what was opened is in the crew. */
+/* Sockets of sources that there were or are, by writer; -1: none. */
+struct crew_sockets {
+    int *fds;
+    unsigned count;
+};
+
+/* Opens the source of each writer but the first `kept`; `sockets`: goes on with those that fit. -errno: what was opened is in the crew. */
 int crew_open_sources(struct crew *crew, const struct dbufd *d, const struct config *config,
-                      uint64_t seed, unsigned kept);
+                      uint64_t seed, unsigned kept, const struct crew_sockets *sockets);
+
+/* Copies of those of the daemon's writers. Main thread. -errno: nothing to close. */
+int crew_copy_sockets(const struct dbufd *d, struct crew_sockets *ret);
+void crew_close_sockets(struct crew_sockets *sockets);
 
 /* The reader, for halves of so many extents, and the writers, each with its thread. -errno: those that
  * could be had are in the crew. */

@@ -27,9 +27,13 @@ static int start_crew(struct dbufd *d, uint32_t extent_count)
 {
     struct crew crew = {0};
     int status = EX_OK;
-    int rc = crew_open_sources(&crew, d, d->config, d->seed, /* kept= */ 0);
+    int rc =
+        crew_open_sources(&crew, d, d->config, d->seed, /* kept= */ 0, &(struct crew_sockets){0});
     if (rc < 0)
-        status = cannot(d, EX_NOINPUT, "open source", d->config->source_path, rc);
+        status = cannot(d, EX_NOINPUT, "open source",
+                        d->config->source_type == SOURCE_UDP ? d->config->source_address
+                                                             : d->config->source_path,
+                        rc);
     else if ((rc = crew_open_threads(&crew, d->config, &d->cpus, extent_count)) < 0)
         status = cannot(d, EX_OSERR, "start", "all threads; raise LimitNPROC and TasksMax", rc);
     else
@@ -116,22 +120,21 @@ static bool sandbox_lets_outputs(const struct config *config)
     return sandbox_check(stderr, "output.failover_path", config->output_failover_path) && first;
 }
 
-/* Whether the unit lets the service have the network that metrics.listen names. */
-static bool sandbox_lets_metrics(const struct config *config)
+/* Whether the unit lets the service have the network that an address is of. */
+static bool sandbox_lets_network(const char *key, const char *text)
 {
     struct address address;
-    return config->metrics_listen[0] == '\0' ||
-           address_parse(config->metrics_listen, &address) < 0 ||
-           address.any.sa_family == AF_UNIX ||
-           sandbox_check_network(stderr, "metrics.listen", config->metrics_listen,
-                                 address_is_local(&address));
+    return address_parse(text, &address) < 0 || address.any.sa_family == AF_UNIX ||
+           sandbox_check_network(stderr, key, text, &address);
 }
 
 /* Whether the unit lets the service have all that the configuration names; all that it does not is told. */
 static bool sandbox_lets(const struct config *config)
 {
     const bool outputs = sandbox_lets_outputs(config);
-    return sandbox_lets_metrics(config) && outputs;
+    const bool source = config->source_type != SOURCE_UDP ||
+                        sandbox_lets_network("source.address", config->source_address);
+    return sandbox_lets_network("metrics.listen", config->metrics_listen) && outputs && source;
 }
 
 /* The configuration, or the exit status in *ret_status: read, told to be wrong, checked, printed.

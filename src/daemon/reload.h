@@ -47,11 +47,12 @@ struct reload {
     struct db_geometry geometry;
     struct cpus_plan cpus;
     struct crash crash;
-    enum crash_kind kind; /* of the crash buffer before */
-    struct db *db;        /* NULL: the one that is there */
-    struct store *store;  /* likewise */
-    struct output *uring; /* of that store */
-    unsigned kept;        /* writers below this one hand their source over to the next one */
+    enum crash_kind kind;        /* of the crash buffer before */
+    struct db *db;               /* NULL: the one that is there */
+    struct store *store;         /* likewise */
+    struct output *uring;        /* of that store */
+    unsigned kept;               /* writers below this one hand their source over to the next one */
+    struct crew_sockets sockets; /* of the sources that there are */
     struct crew crew;
     struct metrics *metrics; /* the main thread's; NULL: they are as they are, or none are wanted */
     struct preparation preparation;

@@ -91,14 +91,15 @@ static bool make_parts(struct reload *r)
                        "LimitNPROC and TasksMax",
                        EX_OSERR, rc);
     /* Last: who writes into a FIFO that we have open takes it for read. */
-    if ((rc = crew_open_sources(&r->crew, d, c, r->seed, r->kept)) < 0)
-        return missing(r, "the source cannot be opened", EX_OSERR, rc);
+    if ((rc = crew_open_sources(&r->crew, d, c, r->seed, r->kept, &r->sockets)) < 0)
+        return missing(r, "the source cannot be opened", EX_NOINPUT, rc);
     return true;
 }
 
 void reload_undo(struct reload *r)
 {
     crew_close(&r->crew);
+    crew_close_sockets(&r->sockets);
     if (r->store != NULL)
         (void)store_finish(r->store); /* it holds nothing: unclosed, its next start would say so */
     store_free(r->store);
@@ -160,8 +161,11 @@ int reload_prepare(struct dbufd *d, struct reload *r)
     r->kind = d->crash.kind;
     memcpy(r->uuid, store_uuid(d->store), sizeof(r->uuid));
     r->kept = kept_sources(d, r);
+    int rc = crew_copy_sockets(d, &r->sockets);
+    if (rc < 0)
+        return rc;
     (void)sem_init(&p->verdict, /* shared between processes= */ 0, 0); /* cannot fail so */
-    int rc = thread_open(&p->thread, /* core= */ -1);
+    rc = thread_open(&p->thread, /* core= */ -1);
     if (rc == 0)
         thread_go(&p->thread, "reload", prepare, r);
     return rc;

@@ -7,10 +7,12 @@
  */
 #include "sandbox.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
@@ -229,6 +231,15 @@ bool sandbox_check(FILE *out, const char *key, const char *path)
 
 /* ---- The network ----------------------------------------------------------------------------- */
 
+bool sandbox_network_closed(void)
+{
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const bool closed = fd < 0 && (errno == EAFNOSUPPORT || errno == EPERM || errno == EACCES);
+    if (fd >= 0)
+        (void)close(fd);
+    return closed;
+}
+
 /* Whether a family is among those that the service may use: a list of those, or of all others. */
 static bool family_let(const struct manager *m, const char *family)
 {
@@ -250,17 +261,20 @@ static bool family_let(const struct manager *m, const char *family)
     return !known || named == (allows != 0);
 }
 
-bool sandbox_check_network(FILE *out, const char *key, const char *address, bool local)
+bool sandbox_check_network(FILE *out, const char *key, const char *text,
+                           const struct address *address)
 {
     struct manager manager;
     if (!manager_open(&manager))
         return true;
-    const bool lets = !text_is(&manager, "Unit", "LoadState", "loaded") ||
-                      (!is_yes(&manager, "PrivateNetwork") &&
-                       family_let(&manager, address[0] == '[' ? "AF_INET6" : "AF_INET"));
+    const bool lets =
+        !text_is(&manager, "Unit", "LoadState", "loaded") ||
+        (!is_yes(&manager, "PrivateNetwork") &&
+         family_let(&manager, address->any.sa_family == AF_INET6 ? "AF_INET6" : "AF_INET"));
+    const bool local = address_is_local(address);
     manager_close(&manager);
     if (!lets) {
-        fprintf(out, "%s \"%s\": " UNIT " has no network; this gives it one%s:\n", key, address,
+        fprintf(out, "%s \"%s\": " UNIT " has no network; this gives it one%s:\n", key, text,
                 local ? ", of this machine alone" : "");
         sandbox_put_network_remedy(out, local);
     }

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "../source/address.h"
+
 /* Whether this process is a service of the system's. */
 bool sandbox_inside(void);
 
@@ -22,11 +24,14 @@ void sandbox_put_remedy(FILE *out, const char *directory);
  * manager; where there is none, or no such service, nothing stands between. */
 bool sandbox_check(FILE *out, const char *key, const char *path);
 
-/* Likewise for a TCP address: whether the installed service has a network. `local`: only this machine is to
- * reach it. */
-bool sandbox_check_network(FILE *out, const char *key, const char *address, bool local);
+/* Likewise of a network: whether the installed service has the one of this address, of IPv4 or IPv6. */
+bool sandbox_check_network(FILE *out, const char *key, const char *text,
+                           const struct address *address);
 
-/* Writes what an administrator has to do for that. */
+/* Writes what an administrator has to do for a network. `local`: for programs of this machine alone. */
 void sandbox_put_network_remedy(FILE *out, bool local);
+
+/* Whether this process may have no sockets of the network: what its sandbox refuses. */
+bool sandbox_network_closed(void);
 
 #endif

@@ -74,7 +74,7 @@ const char *serve_why_not(int rc)
         return "somebody else listens there: choose another address, or stop that program";
     case EADDRNOTAVAIL:
         return "this machine has no such address: choose one that `ip address` shows";
-    case EEXIST:
+    case ENOTSOCK:
         return "what is at this path is no socket, and was left as it is: move it away, or choose "
                "another path";
     case EAFNOSUPPORT:

@@ -59,6 +59,7 @@ static void gather_writers(struct writer *const writers[], unsigned writer_count
         struct writer_account account;
         writer_account(writers[i], &account);
         ret->lines_cut += account.lines_cut;
+        ret->kernel_drops += account.kernel_drops;
         for (int class = 0; class < SIZE_CLASSES; class ++)
             ret->sizes[class] += account.sizes[class];
     }
@@ -227,10 +228,14 @@ void stats_report(const struct notify *notify, const struct stats *stats, int fi
 {
     char in[TEXT_BYTES], out[TEXT_BYTES], risk[TEXT_BYTES], holds[128] = "";
     char sizes[SIZE_CLASSES * CLASS_TEXT_BYTES], hold_times[DB_HOLD_CLASSES * CLASS_TEXT_BYTES];
+    char drops[80] = "";
     format_classes(stats->sizes, SIZE_CLASSES, sizes, sizeof(sizes));
     format_classes(stats->hold_times, DB_HOLD_CLASSES, hold_times, sizeof(hold_times));
     if (final)
         format_holds(stats, holds, sizeof(holds));
+    if (stats->kernel_drops > 0)
+        (void)snprintf(drops, sizeof(drops), "; %" PRIu64 " datagrams dropped by the kernel before",
+                       stats->kernel_drops);
     const struct event_field fields[] = {
 #define COUNTER(member, field, unit, help) {field, NULL, stats->member},
 #define GAUGE(member, field, unit, help)   {field, NULL, stats->member},
@@ -244,12 +249,12 @@ void stats_report(const struct notify *notify, const struct stats *stats, int fi
     notify_event(notify, EVENT_REPORT, fields, sizeof(fields) / sizeof(*fields),
                  "%s %s/s, out %s/s, %" PRIu64 " blocks/s; accepted %" PRIu64
                  " = persisted %" PRIu64 " + buffered %" PRIu64 " + dropped %" PRIu64
-                 " bytes; buffer %" PRIu64 " %% full, %" PRIu64 " held; %s at risk%s",
+                 " bytes; buffer %" PRIu64 " %% full, %" PRIu64 " held; %s at risk%s%s",
                  final ? "in all: in" : "in", stats_bytes(stats->in_bytes_per_sec, in, sizeof(in)),
                  stats_bytes(stats->out_bytes_per_sec, out, sizeof(out)), stats->in_blocks_per_sec,
                  stats->accepted_bytes, stats->persisted_bytes, stats->buffered_bytes,
                  stats->dropped_bytes, stats->fill_percent, stats->held_writers,
-                 stats_bytes(stats->at_risk_bytes, risk, sizeof(risk)), holds);
+                 stats_bytes(stats->at_risk_bytes, risk, sizeof(risk)), drops, holds);
 }
 
 char *stats_status(const struct stats *stats, char *text, size_t text_bytes)

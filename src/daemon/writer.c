@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -31,11 +32,15 @@ struct writer {
     /* Its own cache lines: counted by the thread, read by the report. */
     _Alignas(LINE_BYTES) _Atomic uint64_t sizes[SIZE_CLASSES];
     _Atomic uint64_t lines_cut;
+    _Atomic uint64_t kernel_drops;
 
     _Alignas(LINE_BYTES) struct writer_options options;
     _Atomic int order;     /* enum writer_order; the main thread's */
     _Atomic uint64_t rate; /* the main thread's */
     struct source *source;
+    struct source_account seen; /* of it */
+    uint64_t drops_untold;
+    uint64_t drops_told_ns;
     uint64_t taken;    /* bytes so far, of limit */
     uint64_t paced_by; /* the rate */
     uint64_t begun_ns; /* when it began to count */
@@ -98,11 +103,14 @@ static int produce_data(struct writer *w, struct block_info *ret)
 {
     const struct writer_options *o = &w->options;
     size_t room_bytes = o->source.max_block;
-    /* Lines are read ahead of the blocks that they become: at the limit the reading ends, and what was
-     * read still comes in. */
-    if (o->source.framing == FRAMING_LINES) {
+    /* Lines and frames are read ahead of the blocks that they become: at the limit the reading ends, and
+     * what was read still comes in. No datagram is cut for it. */
+    if (o->source.framing != FRAMING_NONE) {
         if (w->taken >= o->limit)
             stop_source(w);
+    } else if (o->source.kind == SOURCE_UDP) {
+        if (w->taken >= o->limit)
+            return 0;
     } else if (room_bytes > o->limit - w->taken) {
         room_bytes = (size_t)(o->limit - w->taken);
     }
@@ -137,6 +145,58 @@ static void account_data(struct writer *w, const struct block_info *block)
     w->paced += block->bytes;
 }
 
+/* ---- What the source has to tell ------------------------------------------------------------- */
+
+/* Told at most once a second, for a flood brings them all the time; `last`: what is left. */
+static void tell_drops(struct writer *w, bool last)
+{
+    const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+    if (w->drops_untold == 0 || (!last && now_ns - w->drops_told_ns < second_ns))
+        return;
+    const struct event_field fields[] = {{"WRITER", NULL, w->options.source.writer},
+                                         {"DATAGRAMS", NULL, w->drops_untold}};
+    notify_event(
+        w->options.notify, EVENT_KERNEL_DROPS, fields, 2,
+        "writer %u: the kernel dropped %" PRIu64
+        " datagrams, as the receive buffer was full; these are lost, what was taken is not",
+        w->options.source.writer, w->drops_untold);
+    w->drops_untold = 0;
+    w->drops_told_ns = now_ns;
+}
+
+static void tell_framing(struct writer *w, const struct source_account *now)
+{
+    static const char *const names[] = {"none", "lines", "octet-counted", "u32"};
+    const struct source_options *s = &w->options.source;
+    const struct event_field fields[] = {{"WRITER", NULL, s->writer},
+                                         {"FRAMING", names[s->framing], 0}};
+    for (uint64_t i = w->seen.senders_broken; i < now->senders_broken; i++)
+        notify_event(
+            w->options.notify, EVENT_SENDER_BROKEN, fields, 2,
+            "writer %u: a sender to %s is no more listened to: where a frame begins it has no "
+            "count of source.framing \"%s\"; what came before is kept",
+            s->writer, s->path, names[s->framing]);
+    for (uint64_t i = w->seen.frames_unfinished; i < now->frames_unfinished; i++)
+        notify_event(w->options.notify, EVENT_FRAME_UNFINISHED, fields, 2,
+                     "writer %u: a frame was cut short; what came of it is kept, marked as cut",
+                     s->writer);
+}
+
+static void see_source(struct writer *w, bool last)
+{
+    const struct source_account *now = source_account(w->source);
+    const uint64_t drops = now->kernel_drops - w->seen.kernel_drops;
+    if (drops > 0)
+        add(&w->kernel_drops, drops);
+    w->drops_untold += drops;
+    if (w->drops_untold > 0)
+        tell_drops(w, last);
+    if (now->senders_broken != w->seen.senders_broken ||
+        now->frames_unfinished != w->seen.frames_unfinished)
+        tell_framing(w, now);
+    w->seen = *now;
+}
+
 /* One block, or one wait for it. 1: go on; 0: at the end, or paused; -errno: broken. */
 static int cycle(struct writer *w)
 {
@@ -152,11 +212,13 @@ static int cycle(struct writer *w)
 
     struct block_info block;
     int rc = produce_data(w, &block);
+    if (w->options.source.kind != SOURCE_RANDOM)
+        see_source(w, /* last= */ false);
     if (rc == 1) {
         db_write_end(w->options.db_writer, block.bytes, block.flags, clock_ns(CLOCK_REALTIME));
         account_data(w, &block);
     } else if (rc == -EAGAIN) {
-        rc = source_wait(w->source, -1);
+        rc = source_wait(w->source, w->drops_untold > 0 ? 1000 : -1);
         if (rc >= 0)
             rc = 1;
     }
@@ -167,11 +229,14 @@ static void tell_end(const struct writer *w, int rc)
 {
     const struct source_options *s = &w->options.source;
     const char *kind = source_kind_name(s->kind);
+    const char *where = s->kind == SOURCE_UDP ? s->address : s->path;
+    const char *why =
+        rc == -EBADMSG ? "where a frame begins there is no count of source.framing" : strerror(-rc);
     const struct event_field fields[] = {{"WRITER", NULL, s->writer}, {"SOURCE", kind, 0}};
     if (rc < 0)
         notify_event(w->options.notify, EVENT_SOURCE_BROKEN, fields, 2,
                      "writer %u: its %s source%s%s broke: %s; it ends, what it had read is kept",
-                     s->writer, kind, s->path[0] != '\0' ? " " : "", s->path, strerror(-rc));
+                     s->writer, kind, where[0] != '\0' ? " " : "", where, why);
     else if (!w->stopping && !w->paused &&
              s->kind != SOURCE_RANDOM) /* that one ends at its limit only */
         notify_event(w->options.notify, EVENT_SOURCE_ENDED, fields, 2,
@@ -187,6 +252,7 @@ static void work(void *argument)
     while (rc == 1)
         rc = cycle(w);
     w->error = rc;
+    see_source(w, /* last= */ true);
     tell_end(w, rc);
     ssize_t n = write(w->options.ended_fd, &one, sizeof(one));
     assert(n == (ssize_t)sizeof(one)); /* an eventfd takes 2^64 - 2 of them */
@@ -212,6 +278,8 @@ void writer_go(struct writer *w, const struct writer_options *options, struct so
     char name[THREAD_NAME_BYTES];
     w->options = *options;
     w->source = source;
+    if (source != NULL)
+        w->seen = *source_account(source); /* what another writer has seen of it */
     atomic_store_explicit(&w->rate, options->rate, memory_order_relaxed);
     if (source == NULL) {
         thread_close(&w->thread); /* it has nothing to do */
@@ -241,6 +309,11 @@ struct source *writer_take_source(struct writer *w, int *ret_rc)
     return source;
 }
 
+int writer_descriptor(const struct writer *w)
+{
+    return w->source != NULL ? source_descriptor(w->source) : -1;
+}
+
 int writer_close(struct writer *w)
 {
     thread_close(&w->thread);
@@ -259,5 +332,6 @@ void writer_account(const struct writer *w, struct writer_account *ret)
 {
     for (int i = 0; i < SIZE_CLASSES; i++)
         ret->sizes[i] = atomic_load_explicit(&w->sizes[i], memory_order_relaxed);
+    ret->kernel_drops = atomic_load_explicit(&w->kernel_drops, memory_order_relaxed);
     ret->lines_cut = atomic_load_explicit(&w->lines_cut, memory_order_relaxed);
 }

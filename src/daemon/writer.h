@@ -54,6 +54,9 @@ void writer_set_rate(struct writer *writer, uint64_t rate);
  * ended, and *ret_rc is 0 or the -errno that broke it. */
 struct source *writer_take_source(struct writer *writer, int *ret_rc);
 
+/* The socket of its source, if it has one that another source may go on with; else -1. Main thread. */
+int writer_descriptor(const struct writer *writer);
+
 /* Waits for the thread, if it was let go, to end, closes the source and frees it. Returns 0, or the
  * -errno that broke its source. */
 int writer_close(struct writer *writer);
@@ -61,7 +64,8 @@ int writer_close(struct writer *writer);
 /* What account_data keeps. Blocks and bytes are counted by db_write itself (see db_account). */
 struct writer_account {
     uint64_t sizes[SIZE_CLASSES]; /* blocks by size class */
-    uint64_t lines_cut;           /* blocks that end inside a line */
+    uint64_t lines_cut;           /* blocks that end inside a line, frame or datagram */
+    uint64_t kernel_drops;        /* datagrams that the kernel dropped */
 };
 void writer_account(const struct writer *writer, struct writer_account *ret);
 

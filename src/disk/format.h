@@ -88,7 +88,7 @@ static_assert(offsetof(struct extent_header, block_count) == 32, "count and used
 
 enum block_flags {
     BLOCK_LINE = 1 << 0, /* a newline stood behind it in the source; it is not stored */
-    BLOCK_CUT = 1 << 1   /* the line was longer than a block: the writer's next block goes on */
+    BLOCK_CUT = 1 << 1   /* longer than this block: the writer's next one goes on, if more came */
 };
 
 struct block_header {

@@ -16,7 +16,7 @@
 
 #define UNIX "unix:"
 
-enum { BACKLOG = 64, HOST_BYTES = INET6_ADDRSTRLEN };
+enum { HOST_BYTES = INET6_ADDRSTRLEN };
 
 /* ---- Text ---- */
 
@@ -30,15 +30,26 @@ static in_port_t parse_port(const char *text)
     return port <= 65535 ? (in_port_t)port : 0;
 }
 
-static int parse_unix(const char *path, struct address *ret)
+int address_of_path(const char *path, struct address *ret)
 {
     const size_t bytes = strlen(path);
-    if (path[0] != '/' || path[bytes - 1] == '/' || bytes >= sizeof(ret->un.sun_path))
-        return -EINVAL;
+    *ret = (struct address){.bytes = 0};
+    if (bytes == 0)
+        return -ENOENT;
+    if (bytes >= sizeof(ret->un.sun_path))
+        return -ENAMETOOLONG;
     ret->un.sun_family = AF_UNIX;
     memcpy(ret->un.sun_path, path, bytes + 1);
     ret->bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + bytes + 1);
     return 0;
+}
+
+static int parse_unix(const char *path, struct address *ret)
+{
+    const size_t bytes = strlen(path);
+    if (path[0] != '/' || path[bytes - 1] == '/')
+        return -EINVAL;
+    return address_of_path(path, ret) == 0 ? 0 : -EINVAL;
 }
 
 int address_parse(const char *text, struct address *ret)
@@ -84,6 +95,18 @@ bool address_is_local(const struct address *address)
     }
 }
 
+bool address_is_multicast(const struct address *address)
+{
+    switch (address->any.sa_family) {
+    case AF_INET:
+        return IN_MULTICAST(ntohl(address->in.sin_addr.s_addr));
+    case AF_INET6:
+        return IN6_IS_ADDR_MULTICAST(&address->in6.sin6_addr);
+    default:
+        return false;
+    }
+}
+
 /* ---- Sockets ---- */
 
 /* Removes the file of a socket that nobody listens on any more. -errno: there is something else. */
@@ -95,7 +118,7 @@ static int remove_stale(const struct address *address)
     if (lstat(path, &st) < 0)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(st.st_mode))
-        return -EEXIST;
+        return -ENOTSOCK;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
@@ -117,7 +140,7 @@ static int listen_unix(struct listener *l)
         return rc;
     if (bind(l->fd, &l->address.any, l->address.bytes) < 0)
         return -errno;
-    if (chmod(path, 0660) < 0 || lstat(path, &st) < 0 || listen(l->fd, BACKLOG) < 0) {
+    if (chmod(path, 0660) < 0 || lstat(path, &st) < 0 || listen(l->fd, SOMAXCONN) < 0) {
         rc = -errno;
         (void)unlink(path);
         return rc;
@@ -145,7 +168,7 @@ static int listen_tcp(const struct listener *l, const struct listener *instead_o
         share_port(instead_of->fd, 1);
         share_port(l->fd, 1);
     }
-    if (bind(l->fd, &l->address.any, l->address.bytes) < 0 || listen(l->fd, BACKLOG) < 0)
+    if (bind(l->fd, &l->address.any, l->address.bytes) < 0 || listen(l->fd, SOMAXCONN) < 0)
         rc = -errno;
     if (both) {
         share_port(instead_of->fd, 0);

@@ -29,8 +29,14 @@ struct address {
  * address (107 bytes); *ret is then undefined. */
 int address_parse(const char *text, struct address *ret);
 
+/* Of a unix socket's file; the path may be relative. -ENOENT: it is empty; -ENAMETOOLONG. */
+int address_of_path(const char *path, struct address *ret);
+
 /* Whether only this machine reaches it. */
 bool address_is_local(const struct address *address);
+
+/* Whether it is of a group, and of no machine. */
+bool address_is_multicast(const struct address *address);
 
 /* A socket of streams that listens there. */
 struct listener {
@@ -42,7 +48,7 @@ struct listener {
 
 /* Listens. A unix socket gets the mode 0660; one that nobody listens on any more is replaced.
  * `instead_of`: ours, to be closed soon, whose port may be the same; NULL: there is none.
- * -EADDRINUSE: somebody listens there; -EEXIST: what is there is no socket; other -errno: what is there is
+ * -EADDRINUSE: somebody listens there; -ENOTSOCK: what is there is no socket; other -errno: what is there is
  * as it was, *ret untouched. */
 int address_listen(const struct address *address, const struct listener *instead_of,
                    struct listener *ret);

@@ -18,13 +18,20 @@ struct source_ops {
     int (*wait)(struct source *source, int timeout_ms);
     int (*produce)(struct source *source, void *room, size_t room_bytes, struct block_info *ret);
     void (*stop)(struct source *source);
+    int (*descriptor)(const struct source *source); /* NULL: it has none to hand over */
 };
 
 struct source {
     const struct source_ops *ops; /* [I] */
+    struct source_account account;
 };
+
+/* The path with the writer's index for each %w. To be freed; NULL: no memory. */
+char *source_expand_path(const char *path, unsigned writer);
 
 extern const struct source_ops source_random_ops; /* random.c */
 extern const struct source_ops source_pipe_ops;   /* pipe.c */
+extern const struct source_ops source_unix_ops;   /* unix.c */
+extern const struct source_ops source_udp_ops;    /* udp.c */
 
 #endif

@@ -7,12 +7,17 @@
 #include "source.h"
 
 #include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "kind.h"
 
 static const struct source_ops *const kinds[] = {
     [SOURCE_RANDOM] = &source_random_ops,
     [SOURCE_PIPE] = &source_pipe_ops,
+    [SOURCE_UNIX] = &source_unix_ops,
+    [SOURCE_UDP] = &source_udp_ops,
 };
 enum { KIND_COUNT = sizeof(kinds) / sizeof(kinds[0]) };
 
@@ -49,6 +54,33 @@ int source_produce(struct source *source, void *room, size_t room_bytes, struct 
 void source_stop(struct source *source)
 {
     source->ops->stop(source);
+}
+
+const struct source_account *source_account(const struct source *source)
+{
+    return &source->account;
+}
+
+int source_descriptor(const struct source *source)
+{
+    return source->ops->descriptor ? source->ops->descriptor(source) : -1;
+}
+
+char *source_expand_path(const char *path, unsigned writer)
+{
+    char *expanded = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&expanded, &bytes);
+    if (!out)
+        return NULL;
+    for (const char *w; (w = strstr(path, "%w")); path = w + 2)
+        fprintf(out, "%.*s%u", (int)(w - path), path, writer);
+    fputs(path, out);
+    bool whole = !ferror(out);
+    if (fclose(out) == 0 && whole)
+        return expanded;
+    free(expanded);
+    return NULL;
 }
 
 const char *source_kind_name(enum source_kind kind)

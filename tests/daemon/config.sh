@@ -56,7 +56,7 @@ refused_file "out of bounds" 'F:1: writer_count = 0: must be 1 to 1024'
 printf 'writer_count = 4294967297;\n' >"$conf"
 refused_file "out of 32 bits" 'F:1: writer_count = 4294967297: must be 1 to 1024'
 printf 'source:\n{\n  type = "tcp";\n};\n' >"$conf"
-refused_file "unknown choice" 'F:3: source.type = "tcp": must be "random" or "pipe"'
+refused_file "unknown choice" 'F:3: source.type = "tcp": must be "random", "pipe", "unix" or "udp"'
 printf 'buffer_capacity = "1.5GB";\n' >"$conf"
 refused_file "bad size" "F:1: buffer_capacity = \"1.5GB\": has a fraction, take a smaller unit, must be a size, \"64KiB\" to \"64GiB\" $size_wanted"
 printf 'debug_mode = true;\n\ndebug_mode = false;\n' >"$conf"

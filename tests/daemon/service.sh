@@ -33,15 +33,19 @@ check "systemd-analyze verify has nothing to say" verify_is_silent
 check "exposure is at most 0.5" \
     systemd-analyze security --offline=true --no-pager --threshold=5 "$unit"
 
-# With a network for the metrics, and that is all.
-mkdir "$unit.d"
-cp systemd/drop-ins/metrics.conf "$unit.d/"
-check "with metrics.conf exposure is at most 1.2" \
-    systemd-analyze security --offline=true --no-pager --threshold=12 "$unit"
+# With a network for the metrics, or for datagrams, and that is all.
 exposure() { systemd-analyze security --offline=true --no-pager "$unit" | grep -oE 'level for .*: [0-9.]+'; }
-with=$(exposure)
-rm -r "$unit.d"
-check "and more than without: it was looked at ($with)" test "$with" != "$(exposure)"
+without=$(exposure)
+mkdir "$unit.d"
+for name in metrics udp; do
+    cp "systemd/drop-ins/$name.conf" "$unit.d/"
+    check "with $name.conf exposure is at most 1.2" \
+        systemd-analyze security --offline=true --no-pager --threshold=12 "$unit"
+    with=$(exposure)
+    check "and more than without: it was looked at ($with)" test "$with" != "$without"
+    rm "$unit.d/$name.conf"
+done
+rmdir "$unit.d"
 
 # What the sandbox leaves must be enough.
 allowed() { # the unit's system call filter, as systemd expands it

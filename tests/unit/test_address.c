@@ -27,12 +27,14 @@ static void what_is_an_address(void **unused)
                 {"0.0.0.0:65535", AF_INET, false},   {"192.168.1.2:80", AF_INET, false},
                 {"[::1]:9471", AF_INET6, true},      {"[::]:9471", AF_INET6, false},
                 {"[fe80::1]:9471", AF_INET6, false}, {"[::ffff:127.0.0.1]:9471", AF_INET6, true},
+                {"224.0.0.1:5514", AF_INET, false},  {"[ff02::1]:5514", AF_INET6, false},
                 {"unix:/a", AF_UNIX, true},          {"unix:/run/a b:1", AF_UNIX, true}};
     for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
         struct address a;
         assert_int_equal(address_parse(good[i].text, &a), 0);
         assert_int_equal(a.any.sa_family, good[i].family);
         assert_int_equal(address_is_local(&a), good[i].local);
+        assert_int_equal(address_is_multicast(&a), strstr(good[i].text, ":5514") != NULL);
     }
     struct address a;
     assert_int_equal(address_parse("127.0.0.1:9471", &a), 0);
@@ -79,8 +81,11 @@ static void what_is_none(void **unused)
         assert_int_equal(address_parse(bad[i], &a), -EINVAL);
     assert_int_equal(strlen(path), strlen("unix:") + 108);
     assert_int_equal(address_parse(path, &a), -EINVAL);
+    assert_int_equal(address_of_path(path + 5, &a), -ENAMETOOLONG);
+    assert_int_equal(address_of_path("", &a), -ENOENT);
     path[strlen(path) - 1] = '\0';
     assert_int_equal(address_parse(path, &a), 0);
+    assert_int_equal(address_of_path("a", &a), 0);
 }
 
 static bool is_socket(const char *path)
@@ -121,12 +126,12 @@ static void a_path_is_taken_only_from_nobody(void **unused)
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     assert_int_equal(fclose(file), 0);
-    assert_int_equal(address_listen(&a, NULL, &one), -EEXIST);
+    assert_int_equal(address_listen(&a, NULL, &one), -ENOTSOCK);
     assert_int_equal(lstat(path, &st), 0);
     assert_true(S_ISREG(st.st_mode));
     assert_int_equal(unlink(path), 0);
     assert_int_equal(symlink("nowhere", path), 0);
-    assert_int_equal(address_listen(&a, NULL, &one), -EEXIST);
+    assert_int_equal(address_listen(&a, NULL, &one), -ENOTSOCK);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(rmdir(directory), 0);
     assert_int_equal(address_listen(&a, NULL, &one), -ENOENT);

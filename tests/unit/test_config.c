@@ -349,7 +349,7 @@ static void test_file_errors(void **state)
          "F:1: output_file_path = 3: is an integer, must be a string, such "
          "as \"/var/lib/dbufd/dbufd.dbuf\"\n"},
         {"source: { type = \"pip\"; };",
-         "F:1: source.type = \"pip\": must be \"random\" or \"pipe\"\n"},
+         "F:1: source.type = \"pip\": must be \"random\", \"pipe\", \"unix\" or \"udp\"\n"},
         {"output: {\n durability = \"full\"; };",
          "F:2: output.durability = \"full\": must be \"none\", \"interval\" or \"half\"\n"},
         {"cpus: { writers = \"1-\"; };",
@@ -374,7 +374,7 @@ static void test_file_errors(void **state)
          "F:1: nothing_near_it = \"a\\nb\": there is no such key; dbufd --help lists the keys\n"},
         {"sorce: { type = 7; };\n", "F:1: sorce: there is no such group, did you mean source?\n"},
         {"source: { type: { deeper = 1; }; };",
-         "F:1: source.type: is a group, must be \"random\" or \"pipe\"\n"},
+         "F:1: source.type: is a group, must be \"random\", \"pipe\", \"unix\" or \"udp\"\n"},
         /* syntax */
         {"a\n", "F:2: end of the file: " SYNTAX "F:2: nothing behind this line could be checked\n"},
         {"writer_count = = 4\n", "F:1: writer_count = = 4: " SYNTAX},
@@ -412,7 +412,8 @@ static void test_override_errors(void **state)
         {"writer_count=\"4\"",
          "-o writer_count=\"4\": is a string, must be an integer, 1 to 1024\n"},
         {"debug_mode=1", "-o debug_mode=1: must be true or false\n"},
-        {"source.type=tcp", "-o source.type=tcp: must be \"random\" or \"pipe\"\n"},
+        {"source.type=tcp",
+         "-o source.type=tcp: must be \"random\", \"pipe\", \"unix\" or \"udp\"\n"},
         {"source.typ=pipe",
          "-o source.typ=pipe: there is no such key, did you mean source.type?\n"},
         {"source=pipe",
@@ -457,7 +458,8 @@ static void test_all_at_once(void **state)
         "F:2: writer_count = 0: must be 1 to 1024\n"
         "F:3: writer_cout = 4: there is no such key, did you mean writer_count?\n"
         "F:6: buffer_capacity = \"lots\": has no number, " SIZE_WANTED(
-            "\"64KiB\" to \"64GiB\"") "F:6: source.type = \"pip\": must be \"random\" or \"pipe\"\n"
+            "\"64KiB\" to \"64GiB\"") "F:6: source.type = \"pip\": must be \"random\", \"pipe\", "
+                                      "\"unix\" or \"udp\"\n"
                                       "F:8: source.rate = -1: is negative, " SIZE_WANTED(
                                           "\"0\" to \"1TB\"") "F:10: output.durability = 3: is an "
                                                               "integer, must be \"none\", "
@@ -560,7 +562,8 @@ static void test_cross_checks(void **state)
          "\"raw\" it must be \"auto\" or \"buffered\"\n"},
         {"output.format=raw", "output.io=buffered", NULL, ""},
         {"source.framing=lines", NULL, NULL,
-         "-o source.framing=lines: source.framing \"lines\" needs source.type \"pipe\"\n"},
+         "-o source.framing=lines: source.framing \"lines\" needs source.type \"pipe\" or "
+         "\"unix\"\n"},
         {"source.type=pipe", NULL, NULL,
          "-o source.type=pipe: source.type \"pipe\" needs source.path: a FIFO, or \"-\" for "
          "standard "
@@ -839,6 +842,7 @@ static const char *const other_pipe[] = {"buffer_capacity=30000001",
                                          "source.limit=7",
                                          "source.seed=9223372036854775807",
                                          "source.path=\"/tmp/\\x01\\\"\\\\\\n\\t\xc3\xa9\"",
+                                         "source.address=[::1]:5514",
                                          "source.framing=lines",
                                          "output.segment_size=5MiB",
                                          "output.segment_age=90s",

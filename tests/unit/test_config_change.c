@@ -40,6 +40,8 @@ static const struct {
     [OPTION_source_rate] = {"source.rate=1MB", "source.rate \"0\" -> \"1MB\"", NEEDS_SETTING},
     [OPTION_source_limit] = {"source.limit=1GB", "source.limit \"0\" -> \"1GB\"", NEEDS_PAUSE},
     [OPTION_source_seed] = {"source.seed=7", "source.seed 0 -> 7", NEEDS_BUFFER},
+    [OPTION_source_address] = {"source.address=127.0.0.1:5514",
+                               "source.address \"\" -> \"127.0.0.1:5514\"", NEEDS_SOURCES},
     [OPTION_output_format] = {"output.format=raw", "output.format \"segments\" -> \"raw\"",
                               NEEDS_OUTPUT | NEEDS_BUFFER},
     [OPTION_output_segment_size] = {"output.segment_size=2GiB",

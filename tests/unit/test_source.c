@@ -149,7 +149,9 @@ static void kinds_have_names(void **state)
     (void)state;
     assert_string_equal(source_kind_name(SOURCE_RANDOM), "random");
     assert_string_equal(source_kind_name(SOURCE_PIPE), "pipe");
-    assert_null(source_kind_name(SOURCE_PIPE + 1));
+    assert_string_equal(source_kind_name(SOURCE_UNIX), "unix");
+    assert_string_equal(source_kind_name(SOURCE_UDP), "udp");
+    assert_null(source_kind_name(SOURCE_UDP + 1));
     source_close(NULL);
 }
 
