@@ -102,6 +102,8 @@ static int stop(struct dbufd *d, int status)
     }
     crash_close(d);
     db_free(d->db);
+    if (d->store != NULL && d->reader == NULL)
+        (void)store_finish(d->store); /* it holds nothing: unclosed, its next start would say so */
     store_free(d->store);
     free_uring(d->uring);
     cpus_plan_free(&d->cpus);

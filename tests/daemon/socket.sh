@@ -48,6 +48,24 @@ for framing in lines octet-counted u32; do
 done
 check "the socket stays" test -S "$socket"
 
+# ---- A socket that another dbufd has
+
+start "type = \"unix\"; path = \"$socket\"; framing = \"lines\";"
+two() { # [OPTION]...
+    "$B/dbufd" -c /dev/null -o output_file_path="$tmp/two.dbuf" -o output.segment_size=0 -o crash_buffer=off "$@" \
+        2>"$tmp/log.two"
+}
+status=0
+two -o source.type=unix -o source.path="$socket" || status=$?
+check "a second dbufd at the socket is refused" test $status = 66
+check "and it says what to do" grep -q "another dbufd, receives there: stop that one" "$tmp/log.two"
+check "the stream that it had begun is whole" "$B/dbufctl" verify "$tmp/two.dbuf"
+two -o source.limit=1MB
+check "its next start has nothing to warn of" sh -c "! grep -E 'without closing|may be missing' $tmp/log.two"
+senders unix lines "$socket" 3 100 >"$tmp/sent"
+stop "the first"
+check "the first has not been disturbed" all_there
+
 start "type = \"unix\"; path = \"$tmp/in.%w\"; framing = \"u32\";"
 check "%w: each writer has a socket" test -S "$tmp/in.0" -a -S "$tmp/in.1" -a -S "$tmp/in.2"
 senders unix u32 "$tmp/in.1" 3 100 >"$tmp/sent"
