@@ -56,8 +56,9 @@ struct source;
  * -errno on failure: *ret untouched, nothing left open. Allocates. */
 int source_open(struct source **ret, const struct source_options *options);
 
-/* Before its first block: the sequence of that one; else it is 0. Random blocks are keyed by it; to the
- * other kinds it is all the same. Never waits, never allocates. */
+/* Before the first block that a writer takes from it: the sequence of that one; else it is 0. Random blocks
+ * are keyed by it; unix looks anew for connections that a writer which is gone has left; to the other kinds it
+ * is all the same. Never waits, never allocates. */
 void source_begin_at(struct source *source, uint64_t next_block);
 
 /* Closes and frees it. NULL is fine. Removes neither FIFO nor socket. */

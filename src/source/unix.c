@@ -151,6 +151,14 @@ static void listen_or_not(struct unix_source *u, bool on)
         u->listening = on;
 }
 
+/* Another writer at the same socket may have been woken for a connection and ended without taking it, and
+ * nobody is woken for it again: who looks anew sees it. */
+static void unix_begin_at(struct source *source, uint64_t next_block)
+{
+    (void)next_block;
+    listen_or_not((struct unix_source *)source, false); /* source_wait turns it on again */
+}
+
 /* Takes one connection, if there is one. */
 static void take_connection(struct unix_source *u)
 {
@@ -404,6 +412,7 @@ static void unix_stop(struct source *source)
 const struct source_ops source_unix_ops = {
     .name = "unix",
     .open = unix_open,
+    .begin_at = unix_begin_at,
     .close = unix_close,
     .wait = unix_wait,
     .produce = unix_produce,

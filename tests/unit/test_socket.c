@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -415,6 +416,55 @@ static void every_connection_is_taken_by_one(void **state)
     close(stop_fd);
 }
 
+struct goner {
+    int epoll;
+    atomic_int id; /* 0: not yet */
+};
+
+static void *be_woken(void *argument)
+{
+    struct goner *g = argument;
+    struct epoll_event event;
+    atomic_store(&g->id, gettid());
+    assert_int_equal(epoll_wait(g->epoll, &event, 1, -1), 1);
+    return NULL;
+}
+
+static bool sleeps(int id)
+{
+    char path[64], state = 0;
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", id);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*d %*s %c", &state), 1);
+    fclose(file);
+    return state == 'S';
+}
+
+/* A writer is woken for a connection, and ends, as the others in its reload are paused: the next one that
+ * goes on takes it. */
+static void what_an_ended_writer_was_woken_for_is_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct source *source = open_unix(f->path, FRAMING_LINES);
+    struct goner goner = {.epoll = epoll_create1(EPOLL_CLOEXEC)};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+    pthread_t thread;
+    assert_int_equal(epoll_ctl(goner.epoll, EPOLL_CTL_ADD, source_descriptor(source), &event), 0);
+    expect_none(f, source, -EAGAIN);
+    assert_int_equal(pthread_create(&thread, NULL, be_woken, &goner), 0);
+    while (atomic_load(&goner.id) == 0 || !sleeps(atomic_load(&goner.id)))
+        sched_yield();
+    int sender = connect_to(f->path);
+    send_text(sender, "x\n");
+    pthread_join(thread, NULL);
+    close(goner.epoll);
+    source_begin_at(source, 0);
+    expect_block(f, source, "x", BLOCK_LINE);
+    close(sender);
+    source_close(source);
+}
+
 /* ---- udp ------------------------------------------------------------------------------------- */
 
 static struct source *open_udp(char address[static 32], int *ret_sender)
@@ -582,13 +632,21 @@ static void an_address_in_use_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(it_makes_the_socket_and_leaves_it), TEST(it_takes_nothing_from_others),
-        TEST(a_socket_is_handed_over),           TEST(frames_of_two_senders_never_mix),
-        TEST(a_frame_in_pieces_holds_the_turn),  TEST(wrong_and_half_senders_are_counted),
-        TEST(a_stop_takes_what_was_written),     TEST(more_connections_than_it_takes_wait),
-        TEST(no_descriptor_is_waited_for),       TEST(every_connection_is_taken_by_one),
-        TEST(each_datagram_is_a_block),          TEST(what_the_kernel_drops_is_counted),
-        TEST(a_stop_takes_what_waits),           TEST(addresses_of_no_machine_are_refused),
+        TEST(it_makes_the_socket_and_leaves_it),
+        TEST(it_takes_nothing_from_others),
+        TEST(a_socket_is_handed_over),
+        TEST(frames_of_two_senders_never_mix),
+        TEST(a_frame_in_pieces_holds_the_turn),
+        TEST(wrong_and_half_senders_are_counted),
+        TEST(a_stop_takes_what_was_written),
+        TEST(more_connections_than_it_takes_wait),
+        TEST(no_descriptor_is_waited_for),
+        TEST(every_connection_is_taken_by_one),
+        TEST(what_an_ended_writer_was_woken_for_is_taken),
+        TEST(each_datagram_is_a_block),
+        TEST(what_the_kernel_drops_is_counted),
+        TEST(a_stop_takes_what_waits),
+        TEST(addresses_of_no_machine_are_refused),
         TEST(an_address_in_use_is_refused),
     };
     return cmocka_run_group_tests_name("socket", tests, NULL, NULL);
