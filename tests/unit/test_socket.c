@@ -361,6 +361,42 @@ static void no_descriptor_is_waited_for(void **state)
     source_close(source);
 }
 
+/* However many senders there are, files can still be opened. */
+static void senders_leave_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    enum { SENDERS = 100, LEFT = 10 };
+    struct source *source = open_unix(f->path, FRAMING_LINES);
+    int senders[SENDERS], files[LEFT];
+    struct rlimit before, few;
+    struct block_info info;
+    unsigned blocks = 0;
+    for (int i = 0; i < SENDERS; i++) {
+        senders[i] = connect_to(f->path);
+        send_text(senders[i], "x\n");
+    }
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 16 * LEFT;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (next_block(f, source, &info) == 1)
+        blocks++;
+    for (int i = 0; i < LEFT; i++)
+        assert_true((files[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
+    assert_true(blocks > 0 && blocks < SENDERS);
+    for (int i = 0; i < LEFT; i++)
+        close(files[i]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    while (blocks < SENDERS) {
+        assert_int_equal(source_wait(source, -1), 1);
+        while (source_produce(source, f->room, MAX_BLOCK, &info) == 1)
+            blocks++;
+    }
+    for (int i = 0; i < SENDERS; i++)
+        close(senders[i]);
+    source_close(source);
+}
+
 /* ---- unix: several writers ------------------------------------------------------------------- */
 
 struct worker {
@@ -632,21 +668,14 @@ static void an_address_in_use_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(it_makes_the_socket_and_leaves_it),
-        TEST(it_takes_nothing_from_others),
-        TEST(a_socket_is_handed_over),
-        TEST(frames_of_two_senders_never_mix),
-        TEST(a_frame_in_pieces_holds_the_turn),
-        TEST(wrong_and_half_senders_are_counted),
-        TEST(a_stop_takes_what_was_written),
-        TEST(more_connections_than_it_takes_wait),
-        TEST(no_descriptor_is_waited_for),
-        TEST(every_connection_is_taken_by_one),
-        TEST(what_an_ended_writer_was_woken_for_is_taken),
-        TEST(each_datagram_is_a_block),
-        TEST(what_the_kernel_drops_is_counted),
-        TEST(a_stop_takes_what_waits),
-        TEST(addresses_of_no_machine_are_refused),
+        TEST(it_makes_the_socket_and_leaves_it), TEST(it_takes_nothing_from_others),
+        TEST(a_socket_is_handed_over),           TEST(frames_of_two_senders_never_mix),
+        TEST(a_frame_in_pieces_holds_the_turn),  TEST(wrong_and_half_senders_are_counted),
+        TEST(a_stop_takes_what_was_written),     TEST(more_connections_than_it_takes_wait),
+        TEST(no_descriptor_is_waited_for),       TEST(senders_leave_descriptors),
+        TEST(every_connection_is_taken_by_one),  TEST(what_an_ended_writer_was_woken_for_is_taken),
+        TEST(each_datagram_is_a_block),          TEST(what_the_kernel_drops_is_counted),
+        TEST(a_stop_takes_what_waits),           TEST(addresses_of_no_machine_are_refused),
         TEST(an_address_in_use_is_refused),
     };
     return cmocka_run_group_tests_name("socket", tests, NULL, NULL);
