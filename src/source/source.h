@@ -84,6 +84,11 @@ const struct source_account *source_account(const struct source *source);
 /* The socket that others may use as handed_fd while this source is open; -1: it has none. Any thread. */
 int source_descriptor(const struct source *source);
 
+/* It ends soon, while others at the same address go on: what comes from now on is theirs; what has come still
+ * comes out. Not if its socket was handed over. Any thread, also while another one waits or produces. Never
+ * waits; if it fails nothing is changed. */
+void source_leave(const struct source *source);
+
 /* "random", "pipe"; NULL behind the last kind. */
 const char *source_kind_name(enum source_kind kind);
 

@@ -624,6 +624,47 @@ static void a_stop_takes_what_waits(void **state)
     source_close(source);
 }
 
+/* One of two at the same address leaves: it gives what it has, and all that comes later is the other one's. */
+static void who_leaves_gets_no_more(void **state)
+{
+    struct fixture *f = *state;
+    enum { SENDERS = 64 };
+    char address[32];
+    int first_sender, senders[SENDERS], blocks = 0;
+    struct sockaddr_in to;
+    socklen_t bytes = sizeof(to);
+    struct block_info info;
+    struct source *stays = open_udp(address, &first_sender), *leaves = NULL;
+    const struct source_options o = {.kind = SOURCE_UDP,
+                                     .address = address,
+                                     .max_block = MAX_BLOCK,
+                                     .writer = 1,
+                                     .stop_fd = -1,
+                                     .handed_fd = -1};
+    assert_int_equal(source_open(&leaves, &o), 0);
+    assert_int_equal(getpeername(first_sender, (struct sockaddr *)&to, &bytes), 0);
+    for (int i = 0; i < SENDERS; i++) {
+        senders[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(senders[i], (struct sockaddr *)&to, bytes), 0);
+        send_text(senders[i], "before");
+    }
+    source_leave(leaves);
+    for (int i = 0; i < SENDERS; i++) {
+        send_text(senders[i], "later");
+        close(senders[i]);
+    }
+    source_stop(leaves);
+    for (; next_block(f, leaves, &info) == 1; blocks++)
+        assert_memory_equal(f->room, "before", info.bytes);
+    assert_true(blocks > 0);
+    while (next_block(f, stays, &info) == 1)
+        blocks++;
+    assert_int_equal(blocks, 2 * SENDERS);
+    close(first_sender);
+    source_close(leaves);
+    source_close(stays);
+}
+
 static void addresses_of_no_machine_are_refused(void **state)
 {
     (void)state;
@@ -668,14 +709,23 @@ static void an_address_in_use_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(it_makes_the_socket_and_leaves_it), TEST(it_takes_nothing_from_others),
-        TEST(a_socket_is_handed_over),           TEST(frames_of_two_senders_never_mix),
-        TEST(a_frame_in_pieces_holds_the_turn),  TEST(wrong_and_half_senders_are_counted),
-        TEST(a_stop_takes_what_was_written),     TEST(more_connections_than_it_takes_wait),
-        TEST(no_descriptor_is_waited_for),       TEST(senders_leave_descriptors),
-        TEST(every_connection_is_taken_by_one),  TEST(what_an_ended_writer_was_woken_for_is_taken),
-        TEST(each_datagram_is_a_block),          TEST(what_the_kernel_drops_is_counted),
-        TEST(a_stop_takes_what_waits),           TEST(addresses_of_no_machine_are_refused),
+        TEST(it_makes_the_socket_and_leaves_it),
+        TEST(it_takes_nothing_from_others),
+        TEST(a_socket_is_handed_over),
+        TEST(frames_of_two_senders_never_mix),
+        TEST(a_frame_in_pieces_holds_the_turn),
+        TEST(wrong_and_half_senders_are_counted),
+        TEST(a_stop_takes_what_was_written),
+        TEST(more_connections_than_it_takes_wait),
+        TEST(no_descriptor_is_waited_for),
+        TEST(senders_leave_descriptors),
+        TEST(every_connection_is_taken_by_one),
+        TEST(what_an_ended_writer_was_woken_for_is_taken),
+        TEST(each_datagram_is_a_block),
+        TEST(what_the_kernel_drops_is_counted),
+        TEST(a_stop_takes_what_waits),
+        TEST(who_leaves_gets_no_more),
+        TEST(addresses_of_no_machine_are_refused),
         TEST(an_address_in_use_is_refused),
     };
     return cmocka_run_group_tests_name("socket", tests, NULL, NULL);
