@@ -58,7 +58,8 @@ static const char *why_no_source(int error)
     case ENOTSOCK:
         return "what is there is no socket, and was left as it is: move it away, or choose another";
     case EADDRNOTAVAIL:
-        return "this machine has no such address, or it may not be seen from here";
+        return "this machine has no such address: choose one that `ip address` shows; the service "
+               "sees it only with the drop-in udp.conf";
     default:
         return strerror(error);
     }

@@ -33,7 +33,8 @@ struct crew_sockets {
     unsigned count;
 };
 
-/* Opens the source of each writer but the first `kept`; `sockets`: goes on with those that fit. -errno: what was opened is in the crew. */
+/* Opens the source of each writer but the first `kept`; `sockets`: goes on with those that fit. -errno:
+ * what was opened is in the crew. */
 int crew_open_sources(struct crew *crew, const struct dbufd *d, const struct config *config,
                       uint64_t seed, unsigned kept, const struct crew_sockets *sockets);
 

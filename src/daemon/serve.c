@@ -4,9 +4,9 @@
  * could not be had.
  *
  * Happy path: metrics.listen names an address, it is listened on, that is told.
- * Failure modes: the address cannot be had, at the start: the recording matters more, so dbufd starts and says
- * that it does not serve them, and tries again at each reload and every ten seconds. By a reload: that is refused as
- * a whole, as anything that cannot be had, and the old one goes on.
+ * Failure modes: the address cannot be had, at the start: the recording matters more, so dbufd starts and
+ * says that it does not serve them, and tries again at each reload and every ten seconds. By a reload: that
+ * is refused as a whole, as anything that cannot be had, and the old one goes on.
  */
 #include <errno.h>
 #include <inttypes.h>

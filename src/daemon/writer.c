@@ -171,11 +171,11 @@ static void tell_framing(struct writer *w, const struct source_account *now)
     const struct event_field fields[] = {{"WRITER", NULL, s->writer},
                                          {"FRAMING", names[s->framing], 0}};
     for (uint64_t i = w->seen.senders_broken; i < now->senders_broken; i++)
-        notify_event(
-            w->options.notify, EVENT_SENDER_BROKEN, fields, 2,
-            "writer %u: a sender to %s is no more listened to: where a frame begins it has no "
-            "count of source.framing \"%s\"; what came before is kept",
-            s->writer, s->path, names[s->framing]);
+        notify_event(w->options.notify, EVENT_SENDER_BROKEN, fields, 2,
+                     "writer %u: the connection of a sender to %s was closed: where a frame begins "
+                     "it has no count of source.framing \"%s\", or one over 1GiB; what came before "
+                     "is kept: let it send such frames, or change source.framing",
+                     s->writer, s->path, names[s->framing]);
     for (uint64_t i = w->seen.frames_unfinished; i < now->frames_unfinished; i++)
         notify_event(w->options.notify, EVENT_FRAME_UNFINISHED, fields, 2,
                      "writer %u: a frame was cut short; what came of it is kept, marked as cut",
@@ -231,7 +231,9 @@ static void tell_end(const struct writer *w, int rc)
     const char *kind = source_kind_name(s->kind);
     const char *where = s->kind == SOURCE_UDP ? s->address : s->path;
     const char *why =
-        rc == -EBADMSG ? "where a frame begins there is no count of source.framing" : strerror(-rc);
+        rc == -EBADMSG
+            ? "where a frame begins there is no count of source.framing, or one over 1GiB"
+            : strerror(-rc);
     const struct event_field fields[] = {{"WRITER", NULL, s->writer}, {"SOURCE", kind, 0}};
     if (rc < 0)
         notify_event(w->options.notify, EVENT_SOURCE_BROKEN, fields, 2,

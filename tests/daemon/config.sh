@@ -137,7 +137,7 @@ refused "one pipe for many writers" \
 refused "FIFO that cannot be made" \
     "-o source.path=$out/no/%w: there is no FIFO $out/no/0 and it cannot be made: the directory $out/no is missing, make it or name another" \
     -c "$conf" "${o[@]}" -o source.type=pipe -o "source.path=$out/no/%w"
-refused "framing without pipe" '-o source.framing=lines: source.framing "lines" needs source.type "pipe"' -c "$conf" "${o[@]}" -o source.framing=lines
+refused "framing without pipe" '-o source.framing=lines: source.framing "lines" needs source.type "pipe" or "unix"' -c "$conf" "${o[@]}" -o source.framing=lines
 refused "core that is offline" "$("$B/dbufd" --check -c "$conf" "${o[@]}" -o cpus.writers=1023 2>&1 |
     grep -E '^-o cpus.writers=1023: core 1023 is (offline|not ours), must be of "[0-9,-]+"$')" \
     -c "$conf" "${o[@]}" -o cpus.writers=1023
