@@ -43,6 +43,8 @@ void reload_pause(struct dbufd *d)
     r->paused_ns = now_ns();
     if (r->store == NULL)
         reader_keep_stream(d->reader);
+    for (unsigned i = r->crew.count; i < d->writer_count; i++)
+        writer_leave(d->writers[i]); /* until it is closed the disk may need long */
     for (unsigned i = 0; i < d->writer_count; i++)
         writer_order(d->writers[i], i < r->kept ? WRITER_PAUSE : WRITER_END);
     ssize_t n = write(d->stop_fd, &one, sizeof(one));

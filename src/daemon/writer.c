@@ -316,6 +316,12 @@ int writer_descriptor(const struct writer *w)
     return w->source != NULL ? source_descriptor(w->source) : -1;
 }
 
+void writer_leave(const struct writer *w)
+{
+    if (w->source != NULL)
+        source_leave(w->source);
+}
+
 int writer_close(struct writer *w)
 {
     thread_close(&w->thread);

@@ -57,6 +57,9 @@ struct source *writer_take_source(struct writer *writer, int *ret_rc);
 /* The socket of its source, if it has one that another source may go on with; else -1. Main thread. */
 int writer_descriptor(const struct writer *writer);
 
+/* Before it is ordered to end, while others go on: see source_leave. */
+void writer_leave(const struct writer *writer);
+
 /* Waits for the thread, if it was let go, to end, closes the source and frees it. Returns 0, or the
  * -errno that broke its source. */
 int writer_close(struct writer *writer);

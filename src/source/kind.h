@@ -19,6 +19,7 @@ struct source_ops {
     int (*produce)(struct source *source, void *room, size_t room_bytes, struct block_info *ret);
     void (*stop)(struct source *source);
     int (*descriptor)(const struct source *source); /* NULL: it has none to hand over */
+    void (*leave)(const struct source *source); /* NULL: it shares with nobody, or takes no more */
 };
 
 struct source {

@@ -66,6 +66,12 @@ int source_descriptor(const struct source *source)
     return source->ops->descriptor ? source->ops->descriptor(source) : -1;
 }
 
+void source_leave(const struct source *source)
+{
+    if (source->ops->leave)
+        source->ops->leave(source);
+}
+
 char *source_expand_path(const char *path, unsigned writer)
 {
     char *expanded = NULL;

@@ -56,8 +56,9 @@ struct source;
  * -errno on failure: *ret untouched, nothing left open. Allocates. */
 int source_open(struct source **ret, const struct source_options *options);
 
-/* Before its first block: the sequence of that one; else it is 0. Random blocks are keyed by it; to the
- * other kinds it is all the same. Never waits, never allocates. */
+/* Before the first block that a writer takes from it: the sequence of that one; else it is 0. Random blocks
+ * are keyed by it; unix looks anew for connections that a writer which is gone has left; to the other kinds it
+ * is all the same. Never waits, never allocates. */
 void source_begin_at(struct source *source, uint64_t next_block);
 
 /* Closes and frees it. NULL is fine. Removes neither FIFO nor socket. */
@@ -82,6 +83,11 @@ const struct source_account *source_account(const struct source *source);
 
 /* The socket that others may use as handed_fd while this source is open; -1: it has none. Any thread. */
 int source_descriptor(const struct source *source);
+
+/* It ends soon, while others at the same address go on: what comes from now on is theirs; what has come still
+ * comes out. Not if its socket was handed over. Any thread, also while another one waits or produces. Never
+ * waits; if it fails nothing is changed. */
+void source_leave(const struct source *source);
 
 /* "random", "pipe"; NULL behind the last kind. */
 const char *source_kind_name(enum source_kind kind);

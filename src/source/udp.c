@@ -158,6 +158,16 @@ static int udp_descriptor(const struct source *source)
     return ((const struct udp_source *)source)->fd;
 }
 
+/* A socket that is connected gets nothing from others, and is no choice among those that share an address;
+ * what lies in it stays. Its own address is one that nobody else sends from. */
+static void udp_leave(const struct source *source)
+{
+    const int fd = udp_descriptor(source);
+    struct address own = {.bytes = sizeof(own.in6)};
+    if (getsockname(fd, &own.any, &own.bytes) == 0)
+        (void)connect(fd, &own.any, own.bytes); /* else some come in that nobody takes */
+}
+
 /* ---- What the kernel dropped ----------------------------------------------------------------- */
 
 /* The count may come late: what lies in the buffer has the count of when it came in. */
@@ -271,4 +281,5 @@ const struct source_ops source_udp_ops = {
     .produce = udp_produce,
     .stop = udp_stop,
     .descriptor = udp_descriptor,
+    .leave = udp_leave,
 };

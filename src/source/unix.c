@@ -14,8 +14,9 @@
  *
  * End of a sender: what was read comes out, a frame that is not whole marked as cut, and counted. The source
  * itself goes on.
- * Failure modes: a wrong count ends that connection, and is counted. No more descriptors or memory: no
- * further connection is taken until one ends, or a while has passed; senders wait in the backlog.
+ * Failure modes: a wrong count ends that connection, and is counted. No more memory, or only the descriptors
+ * that the recording itself needs: no further connection is taken until one ends, or a while has passed;
+ * senders wait in the backlog.
  * On stop: every connection is shut down for more, so its sender's next write fails; what senders have
  * written before is read to its end. Who was not yet taken from the backlog has to wait for the next
  * who listens.
@@ -28,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -42,7 +44,8 @@ enum {
     CONNECTIONS_MAX = SOURCE_CONNECTIONS_MAX,
     EVENTS = 64,
     LOOK_AROUND = 256, /* blocks */
-    RETRY_MS = 100     /* after there was no descriptor or memory for a connection */
+    RETRY_MS = 100,    /* after there was no descriptor or memory for a connection */
+    LEFT_PART = 16     /* one in so many descriptors no connection takes */
 };
 
 struct connection {
@@ -151,9 +154,33 @@ static void listen_or_not(struct unix_source *u, bool on)
         u->listening = on;
 }
 
+/* Another writer at the same socket may have been woken for a connection and ended without taking it, and
+ * nobody is woken for it again: who looks anew sees it. */
+static void unix_begin_at(struct source *source, uint64_t next_block)
+{
+    (void)next_block;
+    listen_or_not((struct unix_source *)source, false); /* source_wait turns it on again */
+}
+
+/* Whether a connection leaves descriptors to those who record: a segment, a reload, whoever reads metrics. */
+static bool has_descriptor(const struct unix_source *u)
+{
+    const int lowest_free = fcntl(u->listener, F_DUPFD_CLOEXEC, 0);
+    struct rlimit limit;
+    if (lowest_free < 0)
+        return false;
+    close(lowest_free);
+    return getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+           (rlim_t)lowest_free < limit.rlim_cur - limit.rlim_cur / LEFT_PART;
+}
+
 /* Takes one connection, if there is one. */
 static void take_connection(struct unix_source *u)
 {
+    if (!has_descriptor(u)) {
+        u->retry_ms = source_now_ms() + RETRY_MS;
+        return;
+    }
     int fd = accept4(u->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
@@ -404,6 +431,7 @@ static void unix_stop(struct source *source)
 const struct source_ops source_unix_ops = {
     .name = "unix",
     .open = unix_open,
+    .begin_at = unix_begin_at,
     .close = unix_close,
     .wait = unix_wait,
     .produce = unix_produce,

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -360,6 +361,42 @@ static void no_descriptor_is_waited_for(void **state)
     source_close(source);
 }
 
+/* However many senders there are, files can still be opened. */
+static void senders_leave_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    enum { SENDERS = 100, LEFT = 10 };
+    struct source *source = open_unix(f->path, FRAMING_LINES);
+    int senders[SENDERS], files[LEFT];
+    struct rlimit before, few;
+    struct block_info info;
+    unsigned blocks = 0;
+    for (int i = 0; i < SENDERS; i++) {
+        senders[i] = connect_to(f->path);
+        send_text(senders[i], "x\n");
+    }
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 16 * LEFT;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (next_block(f, source, &info) == 1)
+        blocks++;
+    for (int i = 0; i < LEFT; i++)
+        assert_true((files[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0);
+    assert_true(blocks > 0 && blocks < SENDERS);
+    for (int i = 0; i < LEFT; i++)
+        close(files[i]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    while (blocks < SENDERS) {
+        assert_int_equal(source_wait(source, -1), 1);
+        while (source_produce(source, f->room, MAX_BLOCK, &info) == 1)
+            blocks++;
+    }
+    for (int i = 0; i < SENDERS; i++)
+        close(senders[i]);
+    source_close(source);
+}
+
 /* ---- unix: several writers ------------------------------------------------------------------- */
 
 struct worker {
@@ -413,6 +450,55 @@ static void every_connection_is_taken_by_one(void **state)
     }
     assert_int_equal(blocks, SENDERS);
     close(stop_fd);
+}
+
+struct goner {
+    int epoll;
+    atomic_int id; /* 0: not yet */
+};
+
+static void *be_woken(void *argument)
+{
+    struct goner *g = argument;
+    struct epoll_event event;
+    atomic_store(&g->id, gettid());
+    assert_int_equal(epoll_wait(g->epoll, &event, 1, -1), 1);
+    return NULL;
+}
+
+static bool sleeps(int id)
+{
+    char path[64], state = 0;
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", id);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*d %*s %c", &state), 1);
+    fclose(file);
+    return state == 'S';
+}
+
+/* A writer is woken for a connection, and ends, as the others in its reload are paused: the next one that
+ * goes on takes it. */
+static void what_an_ended_writer_was_woken_for_is_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct source *source = open_unix(f->path, FRAMING_LINES);
+    struct goner goner = {.epoll = epoll_create1(EPOLL_CLOEXEC)};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+    pthread_t thread;
+    assert_int_equal(epoll_ctl(goner.epoll, EPOLL_CTL_ADD, source_descriptor(source), &event), 0);
+    expect_none(f, source, -EAGAIN);
+    assert_int_equal(pthread_create(&thread, NULL, be_woken, &goner), 0);
+    while (atomic_load(&goner.id) == 0 || !sleeps(atomic_load(&goner.id)))
+        sched_yield();
+    int sender = connect_to(f->path);
+    send_text(sender, "x\n");
+    pthread_join(thread, NULL);
+    close(goner.epoll);
+    source_begin_at(source, 0);
+    expect_block(f, source, "x", BLOCK_LINE);
+    close(sender);
+    source_close(source);
 }
 
 /* ---- udp ------------------------------------------------------------------------------------- */
@@ -538,6 +624,47 @@ static void a_stop_takes_what_waits(void **state)
     source_close(source);
 }
 
+/* One of two at the same address leaves: it gives what it has, and all that comes later is the other one's. */
+static void who_leaves_gets_no_more(void **state)
+{
+    struct fixture *f = *state;
+    enum { SENDERS = 64 };
+    char address[32];
+    int first_sender, senders[SENDERS], blocks = 0;
+    struct sockaddr_in to;
+    socklen_t bytes = sizeof(to);
+    struct block_info info;
+    struct source *stays = open_udp(address, &first_sender), *leaves = NULL;
+    const struct source_options o = {.kind = SOURCE_UDP,
+                                     .address = address,
+                                     .max_block = MAX_BLOCK,
+                                     .writer = 1,
+                                     .stop_fd = -1,
+                                     .handed_fd = -1};
+    assert_int_equal(source_open(&leaves, &o), 0);
+    assert_int_equal(getpeername(first_sender, (struct sockaddr *)&to, &bytes), 0);
+    for (int i = 0; i < SENDERS; i++) {
+        senders[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(senders[i], (struct sockaddr *)&to, bytes), 0);
+        send_text(senders[i], "before");
+    }
+    source_leave(leaves);
+    for (int i = 0; i < SENDERS; i++) {
+        send_text(senders[i], "later");
+        close(senders[i]);
+    }
+    source_stop(leaves);
+    for (; next_block(f, leaves, &info) == 1; blocks++)
+        assert_memory_equal(f->room, "before", info.bytes);
+    assert_true(blocks > 0);
+    while (next_block(f, stays, &info) == 1)
+        blocks++;
+    assert_int_equal(blocks, 2 * SENDERS);
+    close(first_sender);
+    source_close(leaves);
+    source_close(stays);
+}
+
 static void addresses_of_no_machine_are_refused(void **state)
 {
     (void)state;
@@ -582,13 +709,23 @@ static void an_address_in_use_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(it_makes_the_socket_and_leaves_it), TEST(it_takes_nothing_from_others),
-        TEST(a_socket_is_handed_over),           TEST(frames_of_two_senders_never_mix),
-        TEST(a_frame_in_pieces_holds_the_turn),  TEST(wrong_and_half_senders_are_counted),
-        TEST(a_stop_takes_what_was_written),     TEST(more_connections_than_it_takes_wait),
-        TEST(no_descriptor_is_waited_for),       TEST(every_connection_is_taken_by_one),
-        TEST(each_datagram_is_a_block),          TEST(what_the_kernel_drops_is_counted),
-        TEST(a_stop_takes_what_waits),           TEST(addresses_of_no_machine_are_refused),
+        TEST(it_makes_the_socket_and_leaves_it),
+        TEST(it_takes_nothing_from_others),
+        TEST(a_socket_is_handed_over),
+        TEST(frames_of_two_senders_never_mix),
+        TEST(a_frame_in_pieces_holds_the_turn),
+        TEST(wrong_and_half_senders_are_counted),
+        TEST(a_stop_takes_what_was_written),
+        TEST(more_connections_than_it_takes_wait),
+        TEST(no_descriptor_is_waited_for),
+        TEST(senders_leave_descriptors),
+        TEST(every_connection_is_taken_by_one),
+        TEST(what_an_ended_writer_was_woken_for_is_taken),
+        TEST(each_datagram_is_a_block),
+        TEST(what_the_kernel_drops_is_counted),
+        TEST(a_stop_takes_what_waits),
+        TEST(who_leaves_gets_no_more),
+        TEST(addresses_of_no_machine_are_refused),
         TEST(an_address_in_use_is_refused),
     };
     return cmocka_run_group_tests_name("socket", tests, NULL, NULL);
