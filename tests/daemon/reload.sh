@@ -12,7 +12,7 @@ start() { # [OPTION]...
     : >"$tmp/log"
     "$B/dbufd" -c "$tmp/c.conf" "$@" 2>>"$tmp/log" &
     dbufd=$!
-    wait_for 60 grep -q 'writers (' "$tmp/log"
+    wait_for 60 grep -q 'writers* (' "$tmp/log"
 }
 stop() {
     kill -TERM "$dbufd" 2>/dev/null

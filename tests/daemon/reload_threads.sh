@@ -34,7 +34,7 @@ conf 1MB
 : >"$tmp/log"
 "$B/dbufd" -c "$tmp/c.conf" 2>"$tmp/log" &
 dbufd=$!
-wait_for 20 grep -q 'writers (' "$tmp/log"
+wait_for 20 grep -q 'writers* (' "$tmp/log"
 exec 5>"$tmp/in0" 6>"$tmp/in1"
 printf 'one\ntw' >&5
 printf 'four\nfi' >&6
