@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "config_options.h"
 #include "thread.h"
 
 enum { LINE_BYTES = 64 };
@@ -166,16 +167,15 @@ static void tell_drops(struct writer *w, bool last)
 
 static void tell_framing(struct writer *w, const struct source_account *now)
 {
-    static const char *const names[] = {"none", "lines", "octet-counted", "u32"};
     const struct source_options *s = &w->options.source;
-    const struct event_field fields[] = {{"WRITER", NULL, s->writer},
-                                         {"FRAMING", names[s->framing], 0}};
+    const char *framing = config_options[OPTION_source_framing].names[s->framing];
+    const struct event_field fields[] = {{"WRITER", NULL, s->writer}, {"FRAMING", framing, 0}};
     for (uint64_t i = w->seen.senders_broken; i < now->senders_broken; i++)
         notify_event(w->options.notify, EVENT_SENDER_BROKEN, fields, 2,
                      "writer %u: the connection of a sender to %s was closed: where a frame begins "
                      "it has no count of source.framing \"%s\", or one over 1GiB; what came before "
                      "is kept: let it send such frames, or change source.framing",
-                     s->writer, s->path, names[s->framing]);
+                     s->writer, s->path, framing);
     for (uint64_t i = w->seen.frames_unfinished; i < now->frames_unfinished; i++)
         notify_event(w->options.notify, EVENT_FRAME_UNFINISHED, fields, 2,
                      "writer %u: a frame was cut short; what came of it is kept, marked as cut",
@@ -212,12 +212,14 @@ static int cycle(struct writer *w)
 
     struct block_info block;
     int rc = produce_data(w, &block);
-    if (w->options.source.kind != SOURCE_RANDOM)
-        see_source(w, /* last= */ false);
     if (rc == 1) {
         db_write_end(w->options.db_writer, block.bytes, block.flags, clock_ns(CLOCK_REALTIME));
         account_data(w, &block);
-    } else if (rc == -EAGAIN) {
+    }
+    /* Not before the block's end: telling may wait for the journal, and the reader for the block. */
+    if (w->options.source.kind != SOURCE_RANDOM)
+        see_source(w, /* last= */ false);
+    if (rc == -EAGAIN) {
         rc = source_wait(w->source, w->drops_untold > 0 ? 1000 : -1);
         if (rc >= 0)
             rc = 1;

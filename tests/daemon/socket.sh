@@ -122,6 +122,68 @@ check "what came before the wrong count is kept" grep -q '"length":4,"flags":0,"
 check "what came of the frame is kept, marked as cut" grep -q '"length":4,"flags":2,"data":"half"' <("$B/dbufctl" cat --json "$out")
 check "the other senders go on" test "$("$B/dbufctl" cat --json "$out" | wc -l)" = 202
 
+# What is told may have to wait for whoever reads it; a block must not be open meanwhile, or the reader
+# would wait too, and the other writers for it.
+check "a message that nobody reads holds up one writer alone" python3 - "$B" "$tmp" <<'END'
+import fcntl, os, signal, socket, subprocess, sys, time
+build, folder = sys.argv[1:]
+output, sockets = folder + "/held.dbuf", folder + "/held.%w"
+reading, writing = os.pipe()
+options = ["writer_count=2", "source.type=unix", "source.framing=u32", "source.path=" + sockets, "crash_buffer=off",
+           "output_file_path=" + output, "output.segment_size=0", "output.flush_interval=10ms", "stats_interval=1h"]
+dbufd = subprocess.Popen([build + "/dbufd", "-c", "/dev/null", *sum((["-o", o] for o in options), [])], stderr=writing)
+
+def wait_until(condition, what):
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    dbufd.kill()
+    sys.exit("no " + what)
+
+def connect(writer):
+    s = socket.socket(socket.AF_UNIX)
+    wait_until(lambda: s.connect_ex(sockets.replace("%w", writer)) == 0, "socket")
+    return s
+
+def frame(text):
+    return len(text).to_bytes(4, "little") + text
+
+def stored(text):
+    said = subprocess.run([build + "/dbufctl", "cat", output], capture_output=True)
+    return text in said.stdout
+
+bad, good, other = connect("0"), connect("0"), connect("1")
+good.sendall(frame(b"good is heard"))
+bad.sendall(frame(b"bad is heard"))
+other.sendall(frame(b"other is heard"))
+wait_until(lambda: all(stored(who + b" is heard") for who in (b"good", b"bad", b"other")), "senders")
+
+# Both in one turn, so that what is to be told and a block come together; with nobody to read it.
+fcntl.fcntl(writing, fcntl.F_SETFL, os.O_NONBLOCK)
+for size in (4096, 1):
+    try:
+        while True:
+            os.write(writing, b"x" * size)
+    except BlockingIOError:
+        pass
+fcntl.fcntl(writing, fcntl.F_SETFL, 0)
+dbufd.send_signal(signal.SIGSTOP)
+bad.sendall(b"\xff\xff\xff\xff")
+good.sendall(frame(b"good goes on"))
+dbufd.send_signal(signal.SIGCONT)
+time.sleep(0.2)
+other.sendall(frame(b"other goes on"))
+wait_until(lambda: stored(b"other goes on"), "block of the other writer")
+
+os.set_blocking(writing, True)
+os.close(writing)
+reader = subprocess.Popen(["cat"], stdin=reading, stdout=subprocess.DEVNULL)
+wait_until(lambda: stored(b"good goes on"), "block of the held writer")
+dbufd.terminate()
+sys.exit(dbufd.wait() or reader.wait())
+END
+
 printf '3 onetwo' >"$tmp/pipe"
 check "a pipe with a wrong count is broken" sh -c "! $B/dbufd -c /dev/null -o source.type=pipe -o source.path=- \
     -o source.framing=octet-counted -o writer_count=1 -o output_file_path=$tmp/p.dbuf -o output.segment_size=0 <$tmp/pipe 2>$tmp/other"
