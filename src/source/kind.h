@@ -30,6 +30,10 @@ struct source {
 /* The path with the writer's index for each %w. To be freed; NULL: no memory. */
 char *source_expand_path(const char *path, unsigned writer);
 
+/* Waits until `fd` has something to say, which a read will tell: 1; or until stop_fd has (-1: none), or until
+ * `until_ms` (see clock.h): 0. -errno. */
+int source_wait_readable(int fd, int stop_fd, int64_t until_ms);
+
 extern const struct source_ops source_random_ops; /* random.c */
 extern const struct source_ops source_pipe_ops;   /* pipe.c */
 extern const struct source_ops source_unix_ops;   /* unix.c */

@@ -214,21 +214,6 @@ static bool knows_what_to_say(struct pipe_source *p)
     return p->ended || (p->framed && framing_find(&p->frames, p->limit, false, &info) != 0);
 }
 
-/* Polls until the descriptor is readable (1), or until stop or `until_ms` (0; < 0: no limit). */
-static int wait_readable(struct pipe_source *p, int64_t until_ms)
-{
-    struct pollfd fds[] = {{.fd = p->stop_fd, .events = POLLIN}, {.fd = p->fd, .events = POLLIN}};
-    for (;;) {
-        int rc = poll(fds, 2, source_left_ms(until_ms));
-        if (rc < 0 && errno != EINTR)
-            return -errno;
-        if (rc == 0 || (rc > 0 && fds[0].revents))
-            return 0;
-        if (rc > 0)
-            return 1; /* data, the end or an error: a read will say which */
-    }
-}
-
 static int pipe_wait(struct source *source, int timeout_ms)
 {
     struct pipe_source *p = (struct pipe_source *)source;
@@ -236,7 +221,7 @@ static int pipe_wait(struct source *source, int timeout_ms)
 
     while (!knows_what_to_say(p)) {
         if (!p->framed || !p->readable) {
-            int rc = wait_readable(p, until_ms);
+            int rc = source_wait_readable(p->fd, p->stop_fd, until_ms);
             if (rc <= 0)
                 return rc;
             p->readable = true;

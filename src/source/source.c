@@ -7,10 +7,13 @@
 #include "source.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "kind.h"
 
 static const struct source_ops *const kinds[] = {
@@ -70,6 +73,18 @@ void source_leave(const struct source *source)
 {
     if (source->ops->leave)
         source->ops->leave(source);
+}
+
+int source_wait_readable(int fd, int stop_fd, int64_t until_ms)
+{
+    struct pollfd fds[] = {{.fd = stop_fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    for (;;) {
+        int rc = poll(fds, 2, source_left_ms(until_ms));
+        if (rc < 0 && errno != EINTR)
+            return -errno;
+        if (rc >= 0)
+            return rc > 0 && !fds[0].revents;
+    }
 }
 
 char *source_expand_path(const char *path, unsigned writer)

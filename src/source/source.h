@@ -13,8 +13,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct sockaddr_storage;
-
 enum source_kind { SOURCE_RANDOM, SOURCE_PIPE, SOURCE_UNIX, SOURCE_UDP };
 enum source_framing { FRAMING_NONE, FRAMING_LINES, FRAMING_OCTET_COUNTED, FRAMING_U32 };
 
@@ -43,9 +41,8 @@ struct block_info {
 struct source_account {
     uint64_t kernel_drops;   /* udp: datagrams that found the receive buffer full */
     uint64_t senders_broken; /* unix: connections that ended because of a wrong count */
-    uint64_t
-        frames_unfinished; /* counted frames whose sender ended, or that stop cut, in the middle */
-    size_t receive_bytes;  /* udp: of the kernel's receive buffer; as the kernel counts them */
+    /* Counted frames whose sender ended, or that stop cut, in the middle. */
+    uint64_t frames_unfinished;
 };
 
 struct source;

@@ -20,7 +20,6 @@
 #include <fcntl.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,9 +38,10 @@ enum {
 
 struct udp_source {
     struct source source;
-    int fd;           /* [I] */
-    int stop_fd;      /* [I] */
-    size_t max_block; /* [I] */
+    int fd;               /* [I] */
+    int stop_fd;          /* [I] */
+    size_t max_block;     /* [I] */
+    size_t receive_bytes; /* [I] of the receive buffer, as the kernel counts them */
 
     /* The writer's own. */
     bool counting;    /* dropped has its first value */
@@ -148,7 +148,7 @@ static int udp_open(struct source **ret, const struct source_options *options)
         return rc;
     }
     (void)getsockopt(u->fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length);
-    u->source.account.receive_bytes = (size_t)bytes;
+    u->receive_bytes = (size_t)bytes;
     *ret = &u->source;
     return 0;
 }
@@ -251,26 +251,15 @@ static int udp_produce(struct source *source, void *room, size_t room_bytes, str
 static int udp_wait(struct source *source, int timeout_ms)
 {
     struct udp_source *u = (struct udp_source *)source;
-    struct pollfd fds[] = {{.fd = u->stop_fd, .events = POLLIN}, {.fd = u->fd, .events = POLLIN}};
     const int64_t until_ms = timeout_ms < 0 ? -1 : source_now_ms() + timeout_ms;
-    if (u->stopping)
-        return 1;
-    for (;;) {
-        int rc = poll(fds, 2, source_left_ms(until_ms));
-        if (rc < 0 && errno != EINTR)
-            return -errno;
-        if (rc == 0 || (rc > 0 && fds[0].revents))
-            return 0;
-        if (rc > 0)
-            return 1;
-    }
+    return u->stopping ? 1 : source_wait_readable(u->fd, u->stop_fd, until_ms);
 }
 
 static void udp_stop(struct source *source)
 {
     struct udp_source *u = (struct udp_source *)source;
     u->stopping = true;
-    u->left_to_drain = u->source.account.receive_bytes;
+    u->left_to_drain = u->receive_bytes;
 }
 
 const struct source_ops source_udp_ops = {

@@ -24,7 +24,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -355,39 +354,32 @@ static int unix_produce(struct source *source, void *room, size_t room_bytes,
 /* The holder of the turn alone is waited for. As source_wait. */
 static int wait_for_holder(struct unix_source *u, int64_t until_ms)
 {
-    struct pollfd fds[] = {{.fd = u->stop_fd, .events = POLLIN},
-                           {.fd = u->holder->fd, .events = POLLIN}};
     struct block_info info;
-    int rc;
     if (framing_find(&u->holder->frames, u->max_block, u->holder->ended, &info) != 0)
         return 1;
-    do
-        rc = poll(fds, 2, source_left_ms(until_ms));
-    while (rc < 0 && errno == EINTR);
-    if (rc < 0)
-        return -errno;
-    return rc > 0 && !fds[0].revents;
+    return source_wait_readable(u->holder->fd, u->stop_fd, until_ms);
 }
 
-/* Looks for something to do: 1: stop; 0: it is all in the queue; -errno. */
+/* Looks for something to do, and puts all that it is told into the queue, for nobody is told twice; 1: stop
+ * as well; 0; -errno. */
 static int look_around(struct unix_source *u, int wait_ms)
 {
     struct epoll_event events[EVENTS];
-    bool connects = false;
+    bool connects = false, stops = false;
     int count = epoll_wait(u->epoll, events, EVENTS, wait_ms);
     if (count < 0)
         return errno == EINTR ? 0 : -errno;
     for (int i = 0; i < count; i++) {
         if (events[i].data.ptr == &u->stop_fd)
-            return 1;
-        if (events[i].data.ptr == &u->listener)
+            stops = true;
+        else if (events[i].data.ptr == &u->listener)
             connects = true;
         else
             enqueue(u, events[i].data.ptr);
     }
     if (connects)
         take_connection(u);
-    return 0;
+    return stops;
 }
 
 static int unix_wait(struct source *source, int timeout_ms)

@@ -452,6 +452,40 @@ static void every_connection_is_taken_by_one(void **state)
     close(stop_fd);
 }
 
+/* The kernel tells of a sender once. It may do so together with a stop that is taken back, as the one of
+ * a reload is for a source that goes on. */
+static void what_comes_with_a_stop_is_not_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    for (int stop_first = 0; stop_first < 2; stop_first++) {
+        struct source_options o = unix_options(f->path, FRAMING_LINES);
+        struct source *source = NULL;
+        eventfd_t count;
+        o.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        assert_int_equal(source_open(&source, &o), 0);
+        int sender = connect_to(f->path), late = -1;
+        send_text(sender, "one\n");
+        expect_block(f, source, "one", BLOCK_LINE);
+        expect_none(f, source, -EAGAIN);
+        if (stop_first)
+            eventfd_write(o.stop_fd, 1);
+        send_text(sender, "two\n");
+        late = connect_to(f->path);
+        send_text(late, "late\n");
+        if (!stop_first)
+            eventfd_write(o.stop_fd, 1);
+        assert_int_equal(source_wait(source, -1), 0);
+        assert_int_equal(eventfd_read(o.stop_fd, &count), 0);
+        expect_block(f, source, "two", BLOCK_LINE);
+        expect_block(f, source, "late", BLOCK_LINE);
+        close(sender);
+        close(late);
+        source_close(source);
+        close(o.stop_fd);
+        unlink(f->path);
+    }
+}
+
 struct goner {
     int epoll;
     atomic_int id; /* 0: not yet */
@@ -719,6 +753,7 @@ int main(void)
         TEST(more_connections_than_it_takes_wait),
         TEST(no_descriptor_is_waited_for),
         TEST(senders_leave_descriptors),
+        TEST(what_comes_with_a_stop_is_not_forgotten),
         TEST(every_connection_is_taken_by_one),
         TEST(what_an_ended_writer_was_woken_for_is_taken),
         TEST(each_datagram_is_a_block),
