@@ -38,7 +38,7 @@ static bool expand_path(const char *path, unsigned writer, char expanded[static 
 }
 
 /* One writer's path. True: there was a fault, the others' would be the same. */
-static bool check_source_path(struct check *check, const char *path)
+static bool check_pipe_path(struct check *check, const char *path)
 {
     const enum option_id id = OPTION_source_path;
     char why[PATH_MAX + 128];
@@ -64,12 +64,30 @@ static bool check_source_path(struct check *check, const char *path)
     return true;
 }
 
+/* The path of each writer, or the one of all, until there is a fault. */
+static void check_each_path(struct check *check,
+                            bool (*check_path)(struct check *check, const char *path))
+{
+    const struct config *c = check->config;
+    const bool numbered = strstr(c->source_path, "%w") != NULL;
+    char expanded[PATH_MAX];
+
+    for (unsigned w = 0; w < (numbered ? c->writer_count : 1); w++) {
+        if (!expand_path(c->source_path, w, expanded)) {
+            config_fault(check, OPTION_source_path, OPTION_source_path,
+                         "is too long with the writer's index in it");
+            return;
+        }
+        if (check_path(check, expanded))
+            return;
+    }
+}
+
 static void check_pipe(struct check *check)
 {
     const struct config *c = check->config;
     const char *path = c->source_path;
     const bool numbered = strstr(path, "%w") != NULL;
-    char expanded[PATH_MAX];
 
     if (!config_good(check, OPTION_source_path))
         return;
@@ -84,17 +102,8 @@ static void check_pipe(struct check *check)
             "writer_count must be 1 with source.path \"%s\": one pipe feeds one writer; or put %%w "
             "into the path, which gives each of the %u writers a FIFO of its own",
             path, (unsigned)c->writer_count);
-    if (strcmp(path, "-") == 0)
-        return;
-    for (unsigned w = 0; w < (numbered ? c->writer_count : 1); w++) {
-        if (!expand_path(path, w, expanded)) {
-            config_fault(check, OPTION_source_path, OPTION_source_path,
-                         "is too long with the writer's index in it");
-            return;
-        }
-        if (check_source_path(check, expanded))
-            return;
-    }
+    if (strcmp(path, "-") != 0)
+        check_each_path(check, check_pipe_path);
 }
 
 /* The most that an address of a socket holds, its end included. */
@@ -124,26 +133,14 @@ static bool check_socket_path(struct check *check, const char *path)
 
 static void check_unix(struct check *check)
 {
-    const struct config *c = check->config;
-    const char *path = c->source_path;
-    const bool numbered = strstr(path, "%w") != NULL;
-    char expanded[PATH_MAX];
-
     if (!config_good(check, OPTION_source_path))
         return;
-    if (*path == '\0')
+    if (check->config->source_path[0] == '\0')
         config_fault(check, OPTION_source_path, OPTION_source_type,
                      "source.type \"unix\" needs source.path: where it listens, such as "
                      "\"/run/dbufd/in.sock\"");
-    for (unsigned w = 0; *path != '\0' && w < (numbered ? c->writer_count : 1); w++) {
-        if (!expand_path(path, w, expanded)) {
-            config_fault(check, OPTION_source_path, OPTION_source_path,
-                         "is too long with the writer's index in it");
-            return;
-        }
-        if (check_socket_path(check, expanded))
-            return;
-    }
+    else
+        check_each_path(check, check_socket_path);
 }
 
 static void check_udp(struct check *check)
