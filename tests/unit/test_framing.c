@@ -12,26 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include <cmocka.h>
 
 #include "../../src/disk/format.h"
 #include "../../src/source/framing.h"
-
-static uint64_t seed;
-
-/* splitmix64 */
-static uint64_t next_random(void)
-{
-    static uint64_t counter;
-    if (counter == 0)
-        counter = seed;
-    uint64_t x = counter += 0x9e3779b97f4a7c15;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-    return x ^ (x >> 31);
-}
+#include "random_seed.h"
 
 /* All that comes out of a stream, as text: each block in [], a cut one ending in "+", a line in "$"; then
  * what was said at the end: "!" a wrong count, "~" a frame that is not whole. */
@@ -211,12 +197,7 @@ static void any_stream(void **unused)
 
 int main(void)
 {
-    const char *given = getenv("TEST_SEED");
-    if (given)
-        seed = strtoull(given, NULL, 0);
-    else if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
-        return 1;
-    printf("# TEST_SEED=%llu\n", (unsigned long long)seed);
+    random_begin();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines),         cmocka_unit_test(octet_counted),
         cmocka_unit_test(u32),           cmocka_unit_test(wrong_counts),

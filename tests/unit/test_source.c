@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <termios.h>
@@ -28,6 +27,7 @@
 
 #include "../../src/disk/format.h"
 #include "../../src/source/source.h"
+#include "random_seed.h"
 
 enum { ROOM_BYTES = 1 << 21 };
 
@@ -38,20 +38,6 @@ struct fixture {
     int saved_stdin;
     unsigned char *room;
 };
-
-static uint64_t seed;
-
-/* splitmix64 */
-static uint64_t next_random(void)
-{
-    static uint64_t counter;
-    if (counter == 0)
-        counter = seed;
-    uint64_t x = counter += 0x9e3779b97f4a7c15;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-    return x ^ (x >> 31);
-}
 
 static size_t random_between(size_t least, size_t most)
 {
@@ -721,12 +707,7 @@ static void signals_neither_end_nor_prolong_the_wait(void **state)
 
 int main(void)
 {
-    const char *given = getenv("TEST_SEED");
-    if (given)
-        seed = strtoull(given, NULL, 0);
-    else if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
-        return 1;
-    printf("# TEST_SEED=%llu\n", (unsigned long long)seed);
+    random_begin();
     const struct CMUnitTest tests[] = {
         TEST(kinds_have_names),
         TEST(missing_fifo_is_made_for_owner_and_group),
