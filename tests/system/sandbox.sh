@@ -201,10 +201,49 @@ metrics_tcp() {
     check "metrics by TCP: the recording is whole" whole
 }
 
+# From outside, into its own network.
+datagram() { # TEXT
+    nsenter -t "$(outer_pid "$(main_pid)")" --net -- python3 -c '
+import socket, sys
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(sys.argv[1].encode(), ("127.0.0.1", 5514))' "$1"
+}
+
+udp() {
+    begin
+    inside systemctl start dbufd # which makes its folder
+    begin
+    configure <<END
+writer_count = 2;
+buffer_capacity = "4MB";
+output_file_path = "$stream";
+output: { flush_interval = "10ms"; };
+source: { type = "udp"; address = "127.0.0.1:5514"; };
+END
+    check "udp: --check is not content" not inside sh -c 'dbufd --check 2>/tmp/said'
+    inside cat /tmp/said >"$tmp/said"
+    check "udp: as the service has no network" grep -q '127.0.0.1:5514": dbufd.service has no network' "$tmp/said"
+    not inside systemctl start dbufd
+    check "udp: the service says so too" grep -q 'status=78/CONFIG' <(inside systemctl status dbufd)
+    check "udp: and the lines that give it one" grep -q 'PrivateNetwork=no' <(journal)
+    follow "$tmp/said"
+    check "udp: after the lines of --check it is content" inside dbufd --check
+    check "udp: and the service starts" inside systemctl start dbufd
+    check "udp: somebody sends" datagram one
+    drop_in <"$machine/usr/share/doc/dbufd/drop-ins/udp.conf"
+    heard() { inside dbufctl cat "$stream" | grep -q "$1"; }
+    check "udp: it is recorded" wait_for 60 heard one
+    check "udp: with the drop-in --check is content" inside dbufd --check
+    check "udp: and the service starts" inside systemctl restart dbufd
+    check "udp: somebody sends" datagram two
+    check "udp: it is recorded" wait_for 60 heard onetwo
+    check "udp: systemctl stop" inside systemctl stop dbufd
+    check "udp: the recording is whole" inside dbufctl verify "$stream"
+}
+
 check "a machine of $suite" machine_open
 machine_install
 machine_boot
 check "it boots" machine_up
 check "the service is made known to it" machine_activate
-scenarios needs refuses elsewhere_srv elsewhere_home elsewhere_tmp realtime pipe metrics_unix metrics_tcp
+scenarios needs refuses elsewhere_srv elsewhere_home elsewhere_tmp realtime pipe metrics_unix metrics_tcp udp
 tap_end
